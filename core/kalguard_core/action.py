@@ -1,0 +1,49 @@
+"""What the agent is trying to do: the one shape that every protocol is read into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+Scalar = str | int | float | bool
+NO_ATTRIBUTES: Final[Mapping[str, Scalar]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One piece of text that goes to a model, with its role.
+
+    `role`: system, developer, user, assistant, tool, … as the protocol says; "unread" for text found in a
+    field that the protocol reader does not know (it is scored like user text).
+    `where`: path of the text inside the parsed body, e.g. ("messages", 0, "content").
+    """
+
+    role: str
+    text: str
+    where: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing the agent tries to do. A request holds one or more (a JSON-RPC batch).
+
+    `name`: `prompt:check`, `tool:execute`, `mcp:<method>`, `http:request`.
+    `capabilities`: all of them are needed (for `tool:execute` the catalog may name another one).
+    `resource`, `tool`, `model`: None where the request has none; a rule about one never matches then.
+    `arguments`: of a tool call. `messages`: all text that the firewall must see.
+    `attributes`: scalars that policy may match. `call_id`: JSON-RPC id, for the answer.
+    `expects_reply`: False for a JSON-RPC notification or client response.
+    """
+
+    name: str
+    capabilities: tuple[str, ...]
+    resource: str | None = None
+    tool: str | None = None
+    model: str | None = None
+    arguments: Mapping[str, Any] | None = None
+    messages: tuple[Message, ...] = ()
+    attributes: Mapping[str, Scalar] = field(default_factory=lambda: NO_ATTRIBUTES)
+    call_id: str | int | float | None = None
+    expects_reply: bool = True

@@ -1,0 +1,65 @@
+"""The interface of a prompt firewall. What is behind it may change; this may not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..action import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A suspicious piece of one message: characters `start` to `end` (exclusive) of `messages[message].text`."""
+
+    message: int
+    start: int
+    end: int
+    rule: str
+    category: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The score of a list of messages: `risk` 0-100 and the spans that it comes from."""
+
+    risk: int
+    spans: tuple[Span, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """Name of the risk: low < 40 <= medium < 60 <= high < 80 <= critical."""
+        return risk_level(self.risk)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Ids of the rules that matched, each once, in order of first appearance."""
+        return tuple(dict.fromkeys(span.rule for span in self.spans))
+
+
+def risk_level(risk: int) -> str:
+    """Name of a risk score, as the original sidecar reports it."""
+    if risk < 40:
+        return "low"
+    if risk < 60:
+        return "medium"
+    if risk < 80:
+        return "high"
+    return "critical"
+
+
+class PromptFirewall(Protocol):
+    """Scores text for prompt injection. Deterministic, linear in the length of the text, thread-safe."""
+
+    def score(self, messages: Sequence[Message]) -> Assessment:
+        """The risk of these messages together."""
+        ...
+
+    def sanitize(self, messages: Sequence[Message], assessment: Assessment) -> tuple[Message, ...]:
+        """The messages with every suspicious span replaced; everything else stays as it is.
+
+        Sanitizing twice changes nothing.
+        """
+        ...

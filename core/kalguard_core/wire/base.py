@@ -1,0 +1,54 @@
+"""The interface of a wire protocol: bytes and headers in, actions out, and an answer in the client's shape.
+
+Rules of this room: one module a protocol, pure. A protocol refuses (`Refusal`) what it does not understand;
+nothing is skipped. A new protocol is one file and one line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..action import Action
+from ..decision import Decision, Reply
+from ..request import AgentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A recognised endpoint of a protocol.
+
+    `name` is stable and low in cardinality (metrics, audit): "openai.chat", "mcp.post", "http", "api.prompt".
+    `capabilities` are all needed before the body is read.
+    `reads_body`: False where the protocol has no body to read there.
+    """
+
+    name: str
+    capabilities: tuple[str, ...] = ()
+    reads_body: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a body says: the actions in it (at least one) and the parsed document, if a reply needs it."""
+
+    actions: tuple[Action, ...]
+    document: Any = None
+
+
+class WireProtocol(Protocol):
+    """One protocol. Implementations hold no state."""
+
+    kind: str
+
+    def route(self, request: AgentRequest) -> Route:
+        """The endpoint that the method and path name. Raises `Refusal` NOT_FOUND or METHOD_NOT_ALLOWED."""
+        ...
+
+    def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
+        """The actions in the body. Raises `Refusal` (400, 415, or 403 for what is understood but not supported)."""
+        ...
+
+    def reply(self, request: AgentRequest, decision: Decision) -> Reply:
+        """The refusal (or, for protocols that answer themselves, the answer) in the client's shape."""
+        ...
