@@ -19,7 +19,7 @@ class Verdict:
 
     `code` is None exactly when `outcome` is allow. `rule`: id of the policy rule that matched, None for the
     default. `risk`: 0-100, None when nothing was scored. `sanitized`: messages after redaction, when the
-    verdict allows the action only in that form.
+    verdict allows the action only in that form. `detail`: more for the audit log, never shown to the agent.
     """
 
     action: Action
@@ -30,6 +30,7 @@ class Verdict:
     risk: int | None = None
     sanitized: tuple[Message, ...] | None = None
     retry_after: float | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Decision:
     `identity` is None when nobody was authenticated. `retry_after`: seconds. `policy_version`: of the policy
     that was asked, "" if none was loaded. `input_digest`: keyed digest of the body, "" if it was never read.
     `document`: the parsed body where a reply is built from it (sanitized messages), else None.
+    `detail`: more for the audit log, never shown to the agent. `route`: name of the recognised endpoint.
     """
 
     request_id: str
@@ -55,6 +57,8 @@ class Decision:
     retry_after: float | None = None
     input_digest: str = ""
     document: Any = None
+    detail: str = ""
+    route: str = ""
 
     @property
     def allowed(self) -> bool:

@@ -60,7 +60,9 @@ class Document:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-            raise DocumentError(source, mark.line + 1 if mark else 1, "", f"not valid YAML or JSON: {problem}") from None
+            raise DocumentError(
+                source, mark.line + 1 if mark else 1, "", f"not valid YAML or JSON: {problem}"
+            ) from None
         except RecursionError:
             raise DocumentError(source, 1, "", "nested too deeply") from None
 
@@ -83,11 +85,17 @@ class Document:
                 key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
                 if not isinstance(key, str):
                     raise DocumentError(
-                        self.source, key_node.start_mark.line + 1, field_name(path), "keys must be strings (quote it)"
+                        self.source,
+                        key_node.start_mark.line + 1,
+                        field_name(path),
+                        "keys must be strings (quote it)",
                     )
                 if key in result:
                     raise DocumentError(
-                        self.source, key_node.start_mark.line + 1, field_name((*path, key)), "the key appears twice"
+                        self.source,
+                        key_node.start_mark.line + 1,
+                        field_name((*path, key)),
+                        "the key appears twice",
                     )
                 result[key] = self._build(loader, value_node, (*path, key))
             return result
@@ -104,7 +112,11 @@ class Document:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             # pydantic puts names of union branches and validators into `loc`; keep what is in the document
-            place = tuple(part for part in first["loc"] if isinstance(part, int) or _is_key(self.value, part, first["loc"]))
+            place = tuple(
+                part
+                for part in first["loc"]
+                if isinstance(part, int) or _is_key(self.value, part, first["loc"])
+            )
             problem = {
                 "extra_forbidden": "unknown key (misspelled? it would be ignored, so it is refused)",
                 "missing": "required key is missing",

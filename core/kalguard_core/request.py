@@ -19,13 +19,17 @@ class Refusal(Exception):
     """A request that is answered with an error code before or instead of a policy decision.
 
     `reason` is shown to the agent: it says what is wrong and where, and nothing about our internals.
+    `detail` says more, for the audit log and the operator; it is never shown to the agent.
     `retry_after` is in seconds, for 429 and 503.
     """
 
-    def __init__(self, code: ErrorCode, reason: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, reason: str, *, detail: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.detail = detail
         self.retry_after = retry_after
 
     @property
