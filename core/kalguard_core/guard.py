@@ -1,0 +1,411 @@
+"""The one pipeline: a request in, a decision out.
+
+Rules of this file: everything that is decided about a request is decided here, in the order of the table below;
+what each step knows lives in its own room. No clock, no socket, no file: time comes with the request, the rest
+is handed in. A step that refuses ends the pipeline; nothing after it is looked at, and nothing is counted twice.
+
+    step                      refusal
+    1 authentication          401 AUTH_FAILED
+    2 revocation              401 TOKEN_REVOKED
+    3 the agent's attempts    429 RATE_LIMIT_EXCEEDED   (attempt limit, calls and bytes in flight)
+    4 route                   404, 405
+    5 capability of route     403 CAPABILITY_DENIED
+    6 body                    400, 408, 413, 415
+    7 capability of actions   403 CAPABILITY_DENIED
+    8 policy                  403 POLICY_DENY, REQUIRE_APPROVAL   (the risk it may ask for is scored once, lazily)
+    9 mediator                403 TOOL_DENIED
+    10 firewall               403 PROMPT_BLOCKED
+    11 tool limits            429 RATE_LIMIT_EXCEEDED   (all of a request at once, or none)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
+
+from .action import Action, Message
+from .codes import TOOL_EXECUTE, Capability, ErrorCode, Outcome
+from .decision import Decision, Verdict
+from .firewall import Assessment, PromptFirewall
+from .identity import Authenticator, Identity
+from .inflight import InFlight
+from .limits import Limit, LimitStore, StoreUnavailable
+from .policy import NO_POLICY_MATCH, Match, Policy, PolicyQuery
+from .request import AgentRequest, Refusal
+from .tools import ToolCatalog, ToolRefusal
+from .wire.base import Reading, RefusedReading, Route, WireProtocol
+
+T = TypeVar("T")
+
+# Above this many bytes, reading and scoring leave the event loop. A hop to a worker costs about 60 µs, which is
+# what reading and scoring 64 KB costs.
+OFFLOAD_BYTES: Final = 64 * 1024
+
+
+class Offload(Protocol):
+    """Runs a pure function away from the event loop. `agent_id` lets it serve agents in turn."""
+
+    def __call__(self, agent_id: str, work: Callable[[], T]) -> Awaitable[T]:
+        """The result of `work()`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that operators can change while we run. Replaced as a whole, so a request sees one version.
+
+    `policy` is None when none was loaded: then everything is denied.
+    `block_threshold`, `sanitize_threshold`: risk scores 1-100.
+    `tool_rate_limit`: tool calls of an agent in a minute; `attempt_limit`: requests of an agent in a minute.
+    """
+
+    authenticator: Authenticator
+    policy: Policy | None
+    tools: ToolCatalog
+    firewall: PromptFirewall
+    block_threshold: int = 70
+    sanitize_threshold: int = 50
+    tool_rate_limit: int | None = None
+    attempt_limit: int | None = None
+
+
+class PipelineFailure(Exception):
+    """An exception inside the pipeline (a bug). Carries what was known, for the audit; the cause is chained."""
+
+    def __init__(self, identity: Identity | None, route: str) -> None:
+        super().__init__("the pipeline failed")
+        self.identity = identity
+        self.route = route
+
+
+class Guard:
+    """Decides. One instance serves all requests of a process; `snapshot` may be replaced at any time."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        protocols: Mapping[str, WireProtocol],
+        limits: LimitStore,
+        inflight: InFlight,
+        offload: Offload,
+        digest: Callable[[bytes], str],
+    ) -> None:
+        self.snapshot = snapshot
+        self._protocols = protocols
+        self._limits = limits
+        self._inflight = inflight
+        self._offload = offload
+        self._digest = digest
+
+    async def decide(self, request: AgentRequest) -> Decision:
+        """The decision about one request.
+
+        Raises `PipelineFailure` for what should not happen; a caller must deny then.
+        """
+        state = _Progress(self.snapshot, request)
+        try:
+            return await self._decide(state)
+        except Refusal as refusal:
+            return state.refused(refusal)
+        except StoreUnavailable as error:
+            return state.refused(
+                Refusal(
+                    ErrorCode.STATE_UNAVAILABLE, "state store unavailable", detail=str(error), retry_after=1.0
+                )
+            )
+        except Exception as error:
+            raise PipelineFailure(state.identity, state.route) from error
+
+    async def _decide(self, state: _Progress) -> Decision:
+        request, snapshot = state.request, state.snapshot
+        state.identity = identity = snapshot.authenticator.authenticate(request)
+        await self._count_attempt(snapshot, identity, request)
+        size = request.body.size_hint
+        if not self._inflight.enter(identity.agent_id, size):
+            raise Refusal(
+                ErrorCode.RATE_LIMIT_EXCEEDED,
+                "too many calls or bytes in flight",
+                detail=f"in-flight limit of agent; body of {size} bytes",
+                retry_after=1.0,
+            )
+        try:
+            return await self._decide_admitted(state, identity)
+        finally:
+            self._inflight.leave(identity.agent_id, size)
+
+    async def _decide_admitted(self, state: _Progress, identity: Identity) -> Decision:
+        request = state.request
+        protocol = self._protocols.get(request.kind)
+        if protocol is None:
+            raise Refusal(ErrorCode.NOT_FOUND, "unknown route", detail=f"route kind {request.kind!r} is not supported")
+        route = protocol.route(request)
+        state.route = route.name
+        _require(identity, route.capabilities)
+        body = await request.body.read() if route.reads_body else b""
+        reading = await self._read(state, identity, protocol, route, body)
+        return await self._judge(state, identity, reading, len(body))
+
+    async def _count_attempt(self, snapshot: Snapshot, identity: Identity, request: AgentRequest) -> None:
+        if snapshot.attempt_limit is None:
+            return
+        limit = Limit(f"attempt:{identity.agent_id}", snapshot.attempt_limit)
+        wait = await self._limits.take((limit,), request.monotonic)
+        if wait is not None:
+            raise Refusal(
+                ErrorCode.RATE_LIMIT_EXCEEDED, "rate limit exceeded", detail="attempt limit of agent", retry_after=wait
+            )
+
+    async def _read(
+        self, state: _Progress, identity: Identity, protocol: WireProtocol, route: Route, body: bytes
+    ) -> Reading:
+        request = state.request
+
+        def work() -> tuple[str, Reading | Refusal]:
+            digest = self._digest(body) if body else ""
+            try:
+                return digest, protocol.read(request, route, body)
+            except Refusal as refusal:
+                return digest, refusal
+
+        offload = len(body) > OFFLOAD_BYTES
+        state.digest, result = await self._offload(identity.agent_id, work) if offload else work()
+        if isinstance(result, Refusal):
+            raise result
+        return result
+
+    async def _judge(self, state: _Progress, identity: Identity, reading: Reading, size: int) -> Decision:
+        verdicts = [await self._judge_action(state, identity, action, size) for action in reading.actions]
+        if all(verdict.outcome is Outcome.ALLOW for verdict in verdicts):
+            verdicts = await self._count_tools(state, identity, verdicts)
+        return state.decided(verdicts, reading)
+
+    async def _judge_action(self, state: _Progress, identity: Identity, action: Action, size: int) -> Verdict:
+        snapshot = state.snapshot
+        needed = action.capabilities
+        if action.name == TOOL_EXECUTE and action.tool is not None and Capability.TOOL_EXECUTE in needed:
+            needed = (snapshot.tools.capability(action.tool),)
+        missing = _missing(identity, needed)
+        if missing:
+            return Verdict(action, Outcome.DENY, f"missing capability: {missing}", ErrorCode.CAPABILITY_DENIED)
+
+        match, assessment = await self._match(state, identity, action, size)
+        risk = assessment.risk if assessment else None
+        if match.outcome is Outcome.DENY:
+            return Verdict(action, Outcome.DENY, match.reason, ErrorCode.POLICY_DENY, match.rule, risk)
+        if match.outcome is Outcome.REQUIRE_APPROVAL:
+            return _approval(action, match.rule, risk, match.reason)
+
+        if action.tool is not None:
+            refusal = await self._mediate(state, identity, action, action.tool, size)
+            if refusal is not None:
+                return Verdict(
+                    action,
+                    Outcome.DENY,
+                    refusal.reason,
+                    ErrorCode.TOOL_DENIED,
+                    match.rule,
+                    risk,
+                    detail=refusal.detail,
+                )
+
+        if not action.messages:
+            return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
+        if assessment is None:
+            assessment = await self._score(state, identity, action, size)
+        return await self._judge_prompt(state, identity, action, size, match, assessment)
+
+    async def _match(
+        self, state: _Progress, identity: Identity, action: Action, size: int
+    ) -> tuple[Match, Assessment | None]:
+        policy = state.snapshot.policy
+        if policy is None:
+            return NO_POLICY_MATCH, None
+        query = PolicyQuery(
+            identity.agent_id, action.name, action.resource, action.tool, action.attributes, identity.metadata
+        )
+        match = policy.evaluate(query, None)
+        if match is not None:
+            return match, None
+        assessment = await self._score(state, identity, action, size) if action.messages else Assessment(0)
+        match = policy.evaluate(query, assessment.risk)
+        return match or NO_POLICY_MATCH, assessment
+
+    async def _score(self, state: _Progress, identity: Identity, action: Action, size: int) -> Assessment:
+        firewall = state.snapshot.firewall
+        if size > OFFLOAD_BYTES:
+            return await self._offload(identity.agent_id, lambda: firewall.score(action.messages))
+        return firewall.score(action.messages)
+
+    async def _mediate(
+        self, state: _Progress, identity: Identity, action: Action, tool: str, size: int
+    ) -> ToolRefusal | None:
+        tools, arguments = state.snapshot.tools, action.arguments or {}
+        if size > OFFLOAD_BYTES:
+            return await self._offload(identity.agent_id, lambda: tools.mediate(tool, arguments))
+        return tools.mediate(tool, arguments)
+
+    async def _judge_prompt(
+        self, state: _Progress, identity: Identity, action: Action, size: int, match: Match, assessment: Assessment
+    ) -> Verdict:
+        snapshot, request, risk = state.snapshot, state.request, assessment.risk
+        found = f"risk score {risk}; rules {', '.join(assessment.rules)}"
+        if risk < snapshot.sanitize_threshold:
+            return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
+        if risk >= snapshot.block_threshold:
+            # Only the check API tells the score: an agent behind the mesh could use it to search for a way around.
+            reason = (
+                f"prompt blocked: risk score {risk} >= {snapshot.block_threshold}"
+                if request.can_rewrite
+                else "prompt blocked: looks like prompt injection"
+            )
+            return Verdict(
+                action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found
+            )
+        if request.can_rewrite:
+            return await self._sanitize(state, identity, action, size, match, assessment)
+        if match.on_unrewritable == "allow":
+            return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk, detail=f"not rewritten: {found}")
+        reason = "prompt blocked: it would have to be rewritten, which this enforcement point cannot do"
+        if match.on_unrewritable == "require_approval":
+            return _approval(action, match.rule, risk, reason)
+        return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
+
+    async def _sanitize(
+        self, state: _Progress, identity: Identity, action: Action, size: int, match: Match, assessment: Assessment
+    ) -> Verdict:
+        snapshot = state.snapshot
+
+        def work() -> tuple[tuple[Message, ...], int]:
+            clean = snapshot.firewall.sanitize(action.messages, assessment)
+            return clean, snapshot.firewall.score(clean).risk
+
+        clean, left = await self._offload(identity.agent_id, work) if size > OFFLOAD_BYTES else work()
+        if left >= snapshot.sanitize_threshold:
+            return Verdict(
+                action,
+                Outcome.DENY,
+                "prompt blocked: it could not be made safe",
+                ErrorCode.PROMPT_BLOCKED,
+                match.rule,
+                assessment.risk,
+                detail=f"risk score {left} after sanitizing",
+            )
+        return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, assessment.risk, sanitized=clean)
+
+    async def _count_tools(
+        self, state: _Progress, identity: Identity, verdicts: list[Verdict]
+    ) -> list[Verdict]:
+        wanted: dict[str, Limit] = {}
+        for verdict in verdicts:
+            tool = verdict.action.tool
+            if tool is None:
+                continue
+            for limit in state.snapshot.tools.limits(identity.agent_id, tool, state.snapshot.tool_rate_limit):
+                known = wanted.get(limit.key)
+                wanted[limit.key] = limit if known is None else replace(known, cost=known.cost + limit.cost)
+        if not wanted:
+            return verdicts
+        wait = await self._limits.take(tuple(wanted.values()), state.request.monotonic)
+        if wait is None:
+            return verdicts
+        return [
+            replace(
+                verdict,
+                outcome=Outcome.DENY,
+                code=ErrorCode.RATE_LIMIT_EXCEEDED,
+                reason="rate limit exceeded",
+                retry_after=wait,
+                sanitized=None,
+            )
+            for verdict in verdicts
+        ]
+
+
+class _Progress:
+    """What is known so far about one request, so that a refusal at any step can say it in the audit."""
+
+    __slots__ = ("digest", "identity", "request", "route", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, request: AgentRequest) -> None:
+        self.snapshot = snapshot
+        self.request = request
+        self.identity: Identity | None = None
+        self.route = ""
+        self.digest = ""
+
+    @property
+    def policy_version(self) -> str:
+        return self.snapshot.policy.version if self.snapshot.policy else ""
+
+    def refused(self, refusal: Refusal) -> Decision:
+        """The decision for a refusal before all actions were judged."""
+        actions = refusal.actions if isinstance(refusal, RefusedReading) else ()
+        verdict_of = Verdict(
+            Action("", ()), Outcome.DENY, refusal.reason, refusal.code, retry_after=refusal.retry_after, detail=refusal.detail
+        )
+        return Decision(
+            request_id=self.request.id,
+            outcome=Outcome.DENY,
+            reason=refusal.reason,
+            code=refusal.code,
+            identity=self.identity,
+            verdicts=tuple(replace(verdict_of, action=action) for action in actions),
+            policy_version=self.policy_version,
+            retry_after=refusal.retry_after,
+            input_digest=self.digest,
+            detail=refusal.detail,
+            route=self.route,
+        )
+
+    def decided(self, verdicts: list[Verdict], reading: Reading) -> Decision:
+        """The decision for judged actions: the first refusal settles all of them."""
+        first = next((verdict for verdict in verdicts if verdict.outcome is not Outcome.ALLOW), verdicts[0])
+        if first.outcome is not Outcome.ALLOW and len(verdicts) > 1:
+            verdicts = [verdict if verdict.code else _with_its_batch(verdict, first) for verdict in verdicts]
+        return Decision(
+            request_id=self.request.id,
+            outcome=first.outcome,
+            reason=first.reason,
+            code=first.code,
+            rule=first.rule,
+            risk=first.risk,
+            identity=self.identity,
+            verdicts=tuple(verdicts),
+            policy_version=self.policy_version,
+            retry_after=first.retry_after,
+            input_digest=self.digest,
+            document=reading.document,
+            detail=first.detail,
+            route=self.route,
+        )
+
+
+def _with_its_batch(verdict: Verdict, refused: Verdict) -> Verdict:
+    return replace(
+        verdict,
+        outcome=Outcome.DENY,
+        code=refused.code,
+        reason="refused because another call of the batch was refused",
+        sanitized=None,
+    )
+
+
+def _approval(action: Action, rule: str | None, risk: int | None, detail: str) -> Verdict:
+    return Verdict(
+        action, Outcome.REQUIRE_APPROVAL, "Requires approval", ErrorCode.REQUIRE_APPROVAL, rule, risk, detail=detail
+    )
+
+
+def _missing(identity: Identity, needed: tuple[str, ...]) -> str | None:
+    for capability in needed:
+        if capability not in identity.capabilities:
+            return capability
+    return None
+
+
+def _require(identity: Identity, needed: tuple[str, ...]) -> None:
+    missing = _missing(identity, needed)
+    if missing:
+        raise Refusal(ErrorCode.CAPABILITY_DENIED, f"missing capability: {missing}")

@@ -1,0 +1,104 @@
+"""The gate: what every transport calls. Decide, audit, count, render.
+
+Rule of this file: no answer without its audit line. If the line can't be written, an allow becomes a 503; if
+the pipeline fails, the answer is a denial; no exception leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import structlog
+from kalguard_core.codes import ErrorCode, Outcome
+from kalguard_core.decision import Decision
+from kalguard_core.guard import Guard, PipelineFailure
+from kalguard_core.request import AgentRequest
+from kalguard_core.wire.base import WireProtocol
+
+from .answer import Answer
+from .audit_log import AuditLog, AuditUnavailable
+from .metrics import Metrics
+
+_log = structlog.get_logger("kalguard.gate")
+
+
+class Gate:
+    """Implements `Answerer`. `timer` is a clock in seconds for latencies."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        audit: AuditLog,
+        metrics: Metrics,
+        protocols: Mapping[str, WireProtocol],
+        timer: Callable[[], float],
+    ) -> None:
+        self._guard = guard
+        self._audit = audit
+        self._metrics = metrics
+        self._protocols = protocols
+        self._timer = timer
+
+    async def answer(self, request: AgentRequest, *, transport: str) -> Answer:
+        """See `Answerer.answer`."""
+        started = self._timer()
+        decision = await self._decide(request)
+        latency = self._timer() - started
+        decision = await self._record(request, decision, transport, latency)
+        self._metrics.observe(
+            transport, decision.route, decision.outcome.value, decision.code.value if decision.code else "", latency
+        )
+        protocol = self._protocols.get(request.kind, self._protocols["http"])
+        if decision.allowed and not protocol.answers_itself:
+            return Answer(decision, None)
+        return Answer(decision, protocol.reply(request, decision))
+
+    async def _decide(self, request: AgentRequest) -> Decision:
+        try:
+            return await self._guard.decide(request)
+        except PipelineFailure as failure:
+            cause = failure.__cause__
+            _log.error("pipeline_failed", request_id=request.id, kind=request.kind, exc_info=cause)
+            return Decision(
+                request_id=request.id,
+                outcome=Outcome.DENY,
+                reason="internal error",
+                code=ErrorCode.INTERNAL,
+                identity=failure.identity,
+                detail=f"{type(cause).__name__} inside the pipeline; the log has more",
+                route=failure.route,
+            )
+
+    async def _record(self, request: AgentRequest, decision: Decision, transport: str, latency: float) -> Decision:
+        try:
+            await self._audit.record(request, decision, transport=transport, latency_us=int(latency * 1e6))
+        except AuditUnavailable as error:
+            self._metrics.audit_unrecorded()
+            _log.error("audit_unavailable", request_id=request.id, error=str(error))
+            return _without_audit(decision) if decision.allowed else decision
+        self._metrics.audit_recorded(max(1, len(decision.verdicts)))
+        return decision
+
+
+def _without_audit(decision: Decision) -> Decision:
+    """The denial that an allow becomes when nobody would ever know of it."""
+    reason = "audit log unavailable; nothing is allowed without it"
+    return replace(
+        decision,
+        outcome=Outcome.DENY,
+        code=ErrorCode.AUDIT_UNAVAILABLE,
+        reason=reason,
+        retry_after=1.0,
+        verdicts=tuple(
+            replace(
+                verdict,
+                outcome=Outcome.DENY,
+                code=ErrorCode.AUDIT_UNAVAILABLE,
+                reason=reason,
+                retry_after=1.0,
+                sanitized=None,
+            )
+            for verdict in decision.verdicts
+        ),
+    )

@@ -1,0 +1,281 @@
+"""The ext_authz gRPC server: translates CheckRequest to AgentRequest, Answer to CheckResponse.
+
+Rules of this file: nothing is decided here, except who may be believed. A caller on a Unix socket, with a client
+certificate that we verified, or in a network that the operator vouches for (`KALGUARD_GRPC_TRUST=network`) is
+trusted: its principal and context extensions count. From any other caller both are ignored.
+API: envoy.service.auth.v3.Authorization, https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/auth/v3/external_auth.proto
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from google.protobuf.struct_pb2 import Value
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from kalguard_core.codes import ErrorCode
+from kalguard_core.decision import Decision
+from kalguard_core.identity import credential_headers
+from kalguard_core.request import NO_CONTEXT, AgentRequest, Body, BufferedBody, Peer, Refusal
+
+from .answer import Answer, Answerer
+from .request_id import new_request_id, sane_request_id
+from .settings import host_port, is_unix, unix_path
+
+SERVICE: Final = "envoy.service.auth.v3.Authorization"
+# What a CheckRequest holds besides the body: headers (Envoy: 60 KiB by default), certificates, attributes.
+ENVELOPE_BYTES: Final = 1024 * 1024
+_OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+_OK, _PERMISSION_DENIED, _UNAUTHENTICATED = 0, 7, 16  # google.rpc.Code
+_REQUEST_ID: Final = "x-kalguard-request-id"
+
+
+@dataclass(frozen=True, slots=True)
+class _IncompleteBody:
+    """A body of which Envoy sent us a part. Deciding about a part would leave a blind spot."""
+
+    size_hint: int
+    refusal: Refusal
+
+    async def read(self) -> bytes:
+        raise self.refusal
+
+
+class CheckService:
+    """The `Check` call. `trusted` says whether callers of this listener may be believed."""
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        *,
+        trusted: bool,
+        max_body_bytes: int,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._answerer = answerer
+        self._trusted = trusted
+        self._max_body_bytes = max_body_bytes
+        self._now = now
+        self._monotonic = monotonic
+
+    async def check(self, message: CheckRequest, _context: Any) -> CheckResponse:
+        """One decision."""
+        request = self._translate(message)
+        answer = await self._answerer.answer(request, transport="grpc")
+        return self._respond(request, answer)
+
+    def _translate(self, message: CheckRequest) -> AgentRequest:
+        attributes = message.attributes
+        http = attributes.request.http
+        headers = _headers(http)
+        source = attributes.source
+        address = source.address.socket_address
+        context: Mapping[str, str] = dict(attributes.context_extensions) if self._trusted else NO_CONTEXT
+        return AgentRequest(
+            id=(
+                sane_request_id(headers.get(_REQUEST_ID))
+                or sane_request_id(headers.get("x-request-id"))
+                or new_request_id()
+            ),
+            kind=context.get("kind", "http"),
+            method=http.method,
+            host=http.host,
+            path=http.path,
+            headers=headers,
+            time=self._now(),
+            monotonic=self._monotonic(),
+            body=self._body(http, headers),
+            peer=Peer(
+                f"{address.address}:{address.port_value}" if address.address else "",
+                source.principal if self._trusted else "",
+            ),
+            context=context,
+        )
+
+    def _body(self, http: Any, headers: Mapping[str, str]) -> Body:
+        data: bytes = http.raw_body or http.body.encode("utf-8", "surrogatepass")
+        size = len(data)
+        if size > self._max_body_bytes:
+            return _IncompleteBody(size, Refusal(ErrorCode.PAYLOAD_TOO_LARGE, "Payload Too Large"))
+        announced = headers.get("content-length", "")
+        full = max(http.size, int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 19 else 0)
+        # The header is Envoy's word for a body that it cut, but a client can send it too; the lengths can't be forged.
+        if full > size or headers.get("x-envoy-auth-partial-body", "false").lower() != "false":
+            detail = (
+                f"{size} of {full} bytes arrived: set with_request_body (max_request_bytes {self._max_body_bytes}, "
+                "allow_partial_message false, pack_as_bytes true) on the ext_authz filter"
+            )
+            code = ErrorCode.PAYLOAD_TOO_LARGE if full > self._max_body_bytes else ErrorCode.BAD_REQUEST
+            return _IncompleteBody(size, Refusal(code, "the request body did not arrive in full", detail=detail))
+        return BufferedBody(data)
+
+    def _respond(self, request: AgentRequest, answer: Answer) -> CheckResponse:
+        decision = answer.decision
+        response = CheckResponse()
+        _describe(response, request, decision)
+        if answer.reply is None:
+            self._allow(response, request, decision)
+            return response
+        reply = answer.reply
+        response.status.code = _UNAUTHENTICATED if decision.status == 401 else _PERMISSION_DENIED
+        denied = response.denied_response
+        denied.status.code = reply.status
+        denied.body = reply.body.decode("utf-8", "replace")
+        for name, value in reply.headers.items():
+            _set(denied.headers, name, value)
+        _set(denied.headers, _REQUEST_ID, decision.request_id)
+        return response
+
+    def _allow(self, response: CheckResponse, request: AgentRequest, decision: Decision) -> None:
+        response.status.code = _OK
+        ok = response.ok_response
+        ours = {_REQUEST_ID: decision.request_id}
+        if request.context.get("internal") == "true" and decision.identity is not None:
+            ours["x-kalguard-agent"] = decision.identity.agent_id
+            ours["x-kalguard-decision"] = decision.outcome.value
+        for name, value in ours.items():
+            _set(ok.headers, name, value)
+        # Envoy removes after it sets: a name in both lists would be lost.
+        ok.headers_to_remove.extend(credential_headers(request.headers))
+        ok.headers_to_remove.extend(
+            name for name in request.headers if name.startswith("x-kalguard-") and name not in ours and name != "x-kalguard-token"
+        )
+        _set(ok.response_headers_to_add, _REQUEST_ID, decision.request_id)
+
+
+def _headers(http: Any) -> dict[str, str]:
+    """Lower-case names; with `encode_raw_headers` repeated headers are joined as Envoy joins them otherwise."""
+    if http.headers or not http.header_map.headers:
+        return dict(http.headers)
+    headers: dict[str, str] = {}
+    for header in http.header_map.headers:
+        value = header.value or header.raw_value.decode("utf-8", "replace")
+        name = header.key.lower()
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _set(target: Any, name: str, value: str) -> None:
+    target.append(HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=_OVERWRITE))
+
+
+def _describe(response: CheckResponse, request: AgentRequest, decision: Decision) -> None:
+    """Dynamic metadata for Envoy's access log and later filters (namespace envoy.filters.http.ext_authz)."""
+    fields = response.dynamic_metadata.fields
+    fields["decision"].string_value = decision.outcome.value
+    fields["requestId"].string_value = decision.request_id
+    fields["agent"].string_value = decision.identity.agent_id if decision.identity else ""
+    fields["action"].string_value = ",".join(
+        dict.fromkeys(verdict.action.name for verdict in decision.verdicts)
+    ) or decision.route
+    if decision.rule is not None:
+        fields["rule"].string_value = decision.rule
+    if decision.risk is not None:
+        fields["risk"].CopyFrom(Value(number_value=decision.risk))
+    if decision.code is not None:
+        fields["errorCode"].string_value = decision.code.value
+
+
+class GrpcServer:
+    """Listens for Envoy. Start and stop it inside one event loop."""
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        *,
+        address: str,
+        trust: str,
+        max_body_bytes: int,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+        tls_client_ca: Path | None = None,
+        reflection: bool = False,
+        socket_mode: int = 0o660,
+    ) -> None:
+        self._address = address
+        self._socket_mode = socket_mode
+        self._credentials = _credentials(tls_cert, tls_key, tls_client_ca)
+        self.trusted = is_unix(address) or tls_client_ca is not None or trust == "network"
+        self._service = CheckService(
+            answerer, trusted=self.trusted, max_body_bytes=max_body_bytes, now=now, monotonic=monotonic
+        )
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", max_body_bytes + ENVELOPE_BYTES),
+                ("grpc.so_reuseport", 0),
+            )
+        )
+        method = grpc.unary_unary_rpc_method_handler(
+            self._service.check,
+            request_deserializer=CheckRequest.FromString,
+            response_serializer=CheckResponse.SerializeToString,
+        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": method}),))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if reflection:
+            from grpc_reflection.v1alpha import reflection as grpc_reflection
+
+            grpc_reflection.enable_server_reflection(
+                (SERVICE, health.SERVICE_NAME, grpc_reflection.SERVICE_NAME), self._server
+            )
+
+    async def start(self) -> str:
+        """Bind and serve; the address that was bound. Raises `OSError` when it can't be bound."""
+        bound = self._bind()
+        await self._server.start()
+        await self.set_serving(True)
+        return bound
+
+    async def set_serving(self, serving: bool) -> None:
+        """What gRPC health checks see."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", SERVICE):
+            await self._health.set(name, status)
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, let those in flight finish for `grace` seconds."""
+        await self._server.stop(grace)
+
+    def _bind(self) -> str:
+        if not is_unix(self._address):
+            host, port = host_port(self._address, "KALGUARD_GRPC_ADDRESS")
+            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            bound = self._add_port(target)
+            return f"{target.rpartition(':')[0]}:{bound}"
+        path = Path(unix_path(self._address))
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        # The mode must be right from the first moment, so it comes from the umask, not from a later chmod.
+        before = os.umask(0o777 & ~self._socket_mode)
+        try:
+            self._add_port(f"unix:{path}")
+        finally:
+            os.umask(before)
+        return f"unix://{path}"
+
+    def _add_port(self, target: str) -> int:
+        try:
+            if self._credentials is None:
+                return int(self._server.add_insecure_port(target))
+            return int(self._server.add_secure_port(target, self._credentials))
+        except RuntimeError as error:
+            raise OSError(f"KALGUARD_GRPC_ADDRESS: cannot listen on {target}: {error}") from None
+
+
+def _credentials(cert: Path | None, key: Path | None, client_ca: Path | None) -> Any:
+    if cert is None or key is None:
+        return None
+    return grpc.ssl_server_credentials(
+        ((key.read_bytes(), cert.read_bytes()),),
+        root_certificates=client_ca.read_bytes() if client_ca else None,
+        require_client_auth=client_ca is not None,
+    )

@@ -1,0 +1,244 @@
+"""Settings: what an operator can say, from `KALGUARD_*` variables and an optional `kalguard.yaml`.
+
+Rules of this file: every setting is here, with its default and its reason. Precedence: environment, then the
+file (`--config` or KALGUARD_CONFIG), then the default. An empty variable counts as not set. A value that can't
+be used stops the start and names the variable or the line; nothing is silently replaced by a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from kalguard_core.documents import Document, DocumentError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+PREFIX: Final = "KALGUARD_"
+# Read by other parts of the command, so they are no misspelling of a setting.
+OTHER_VARIABLES: Final = frozenset({"KALGUARD_CONFIG", "KALGUARD_ENVOY"})
+MIB: Final = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used. `str()` is one line that names it and says what to do."""
+
+
+def _boolean(value: object) -> object:
+    """Only true/false (and 1/0): "yes", "on" and "enabled" mean different things to different programs."""
+    if isinstance(value, str):
+        known = {"true": True, "1": True, "false": False, "0": False}
+        if value.strip().lower() not in known:
+            raise ValueError("must be true or false")
+        return known[value.strip().lower()]
+    return value
+
+
+def _names(value: object) -> object:
+    """Comma-separated names, as environment variables carry lists."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_boolean)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class Settings(BaseModel):
+    """All settings of `kalguard serve`. Field `policy_path` is variable KALGUARD_POLICY_PATH and key `policy_path`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # -- where it listens ---------------------------------------------------------------------------------
+    host: str = Field("0.0.0.0", description="HTTP API: address to listen on.")  # noqa: S104 - the original's default
+    port: int = Field(9292, ge=0, le=65535, description="HTTP API: port (0 picks a free one).")
+    http: Flag = Field(True, description="Serve the HTTP API.")
+    grpc_address: str = Field(
+        "unix:///run/kalguard/authz.sock",
+        description="ext_authz gRPC: unix:///path, host:port, or off.",
+    )
+    grpc_trust: Literal["auto", "network"] = Field(
+        "auto", description="'network': believe any TCP caller (the mesh enforces mTLS). Shown in /readyz."
+    )
+    grpc_tls_cert: Path | None = Field(None, description="gRPC over TCP: server certificate (PEM).")
+    grpc_tls_key: Path | None = Field(None, description="gRPC over TCP: server key (PEM).")
+    grpc_tls_client_ca: Path | None = Field(
+        None, description="gRPC over TCP: CA of client certificates; makes them mandatory, and callers trusted."
+    )
+    grpc_reflection: Flag = Field(False, description="Serve gRPC reflection.")
+    socket_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$", description="Mode of our Unix sockets (octal).")
+    admin_address: str = Field(
+        "unix:///run/kalguard/admin.sock", description="Admin API: unix:///path, host:port (needs a token), or off."
+    )
+    admin_token: SecretStr | None = Field(None, description="Operator token of the admin API, 32 characters or more.")
+    metrics_address: str = Field("127.0.0.1:9293", description="Prometheus metrics: host:port, unix:///path or off.")
+
+    # -- who may ask --------------------------------------------------------------------------------------
+    token_secret: SecretStr | None = Field(None, description="HS256 secret of agent tokens, 32 bytes or more.")
+    token_secret_file: Path | None = Field(None, description="File that holds the HS256 secret.")
+    token_keys_path: Names = Field((), description="PEM public keys or JWKS files, separated by commas.")
+    token_issuers: Names = Field((), description="Accepted issuers; any when empty.")
+    token_audiences: Names = Field((), description="Accepted audiences; any when empty.")
+    token_leeway_seconds: float = Field(5.0, ge=0, le=300, description="Clock difference tolerated in tokens.")
+    allow_unsigned_tokens: Flag = Field(False, description="Accept unsigned tokens. Never outside a laboratory.")
+    revocations_path: Path | None = Field(None, description="Revoked token hashes, token ids and agents.")
+    principals_path: Path | None = Field(None, description="mTLS principals and the agents they are.")
+
+    # -- what they may do ---------------------------------------------------------------------------------
+    policy_path: Path | None = Field(None, description="Policy document; without one every request is denied.")
+    policy_default_deny: Flag = Field(True, description="Deny what no rule names.")
+    policy_default_allow_confirmed: Flag = Field(False, description="Needed for POLICY_DEFAULT_DENY=false.")
+    policy_watch: Flag = Field(True, description="Reload documents and keys when their files change.")
+    policy_watch_interval_ms: int = Field(500, ge=50, le=60_000, description="How often files are looked at anyway.")
+    tools_path: Path | None = Field(None, description="Tool catalog; without one every tool is denied.")
+    tool_rate_limit: int | None = Field(None, ge=1, description="Tool calls of one agent in a minute.")
+    agent_rate_limit: int | None = Field(None, ge=1, description="Requests of one agent in a minute, refused ones too.")
+    agent_max_calls: int = Field(256, ge=1, description="Calls of one agent in flight.")
+    agent_max_bytes: int = Field(32 * MIB, ge=64 * 1024, description="Body bytes of one agent in flight.")
+    prompt_block_threshold: int = Field(70, ge=1, le=100, description="Risk from which a prompt is blocked.")
+    prompt_sanitize_threshold: int = Field(50, ge=1, le=100, description="Risk from which a prompt is rewritten.")
+
+    # -- bodies -------------------------------------------------------------------------------------------
+    max_body_bytes: int = Field(5 * MIB, ge=1024, le=64 * MIB, description="Largest body; more is a 413.")
+    body_timeout_seconds: float = Field(10.0, gt=0, le=300, description="Time for a body to arrive (HTTP API).")
+
+    # -- what is kept -------------------------------------------------------------------------------------
+    audit_sink: Literal["auto", "file", "memory", "stdout"] = Field(
+        "auto", description="'auto': file when KALGUARD_AUDIT_LOG_PATH is set, else memory."
+    )
+    audit_log_path: Path | None = Field(None, description="Audit log file.")
+    audit_fsync: Literal["always", "interval", "never"] = Field("interval", description="When lines reach the disk.")
+    audit_rotate_bytes: int = Field(256 * MIB, ge=0, description="Rotate the file at this size; 0 never.")
+    audit_keep_files: int = Field(0, ge=0, description="Rotated files to keep; 0 keeps all.")
+    audit_checkpoint_path: Path | None = Field(None, description="Signed checkpoints; <audit log>.checkpoints.")
+    audit_checkpoint_events: int = Field(1000, ge=1, description="Events between two checkpoints at most.")
+    audit_checkpoint_seconds: float = Field(60.0, gt=0, description="Seconds between two checkpoints at most.")
+    audit_memory_events: int = Field(10_000, ge=1, description="Events that the memory sink remembers.")
+    state_path: Path | None = Field(None, description="Instance id and keys; <audit log>.state.")
+
+    # -- the process --------------------------------------------------------------------------------------
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level.")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="'auto': console on a terminal.")
+    drain_seconds: float = Field(10.0, ge=0, le=600, description="Time for calls in flight at SIGTERM.")
+
+    # -- known, and not there yet -------------------------------------------------------------------------
+    api_key: SecretStr | None = Field(None, description="KalGuard Cloud key (no cloud connector yet: stops the start).")
+    cloud_url: str | None = Field(None, description="KalGuard Cloud URL (needs the cloud connector).")
+    cloud_sync_interval_ms: int | None = Field(None, description="KalGuard Cloud sync (needs the cloud connector).")
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        """What no single field can know. Messages start with the variable to change."""
+        problems = {
+            "KALGUARD_API_KEY: there is no cloud connector in this version, so plan limits and cloud revocations would "
+            "not be enforced; unset it to run without the cloud": self.api_key is not None,
+            "KALGUARD_POLICY_DEFAULT_DENY: false allows whatever no rule names; if you mean it, set "
+            "KALGUARD_POLICY_DEFAULT_ALLOW_CONFIRMED=true too": not self.policy_default_deny
+            and not self.policy_default_allow_confirmed,
+            "KALGUARD_PROMPT_SANITIZE_THRESHOLD: must not be above KALGUARD_PROMPT_BLOCK_THRESHOLD": (
+                self.prompt_sanitize_threshold > self.prompt_block_threshold
+            ),
+            "KALGUARD_TOKEN_SECRET_FILE: set it or KALGUARD_TOKEN_SECRET, not both": self.token_secret is not None
+            and self.token_secret_file is not None,
+            "KALGUARD_AUDIT_SINK: 'file' needs KALGUARD_AUDIT_LOG_PATH": self.audit_sink == "file"
+            and self.audit_log_path is None,
+            "KALGUARD_GRPC_TLS_CERT: certificate and key (KALGUARD_GRPC_TLS_KEY) go together": (
+                (self.grpc_tls_cert is None) != (self.grpc_tls_key is None)
+            ),
+            "KALGUARD_GRPC_TLS_CLIENT_CA: needs KALGUARD_GRPC_TLS_CERT and KALGUARD_GRPC_TLS_KEY": (
+                self.grpc_tls_client_ca is not None and self.grpc_tls_cert is None
+            ),
+            "KALGUARD_ADMIN_TOKEN: must have 32 characters or more": self.admin_token is not None
+            and len(self.admin_token.get_secret_value()) < 32,
+            "KALGUARD_ADMIN_TOKEN: the admin API on TCP needs an operator token (or use a unix:// address)": (
+                self.admin_token is None and self.admin_address != "off" and not is_unix(self.admin_address)
+            ),
+        }
+        for problem, found in problems.items():
+            if found:
+                raise ValueError(problem)
+        return self
+
+    def redacted(self) -> dict[str, Any]:
+        """All settings as plain data, secrets as "[redacted]"."""
+        shown = self.model_dump(mode="json")
+        for name, value in self.model_dump().items():
+            if isinstance(value, SecretStr):
+                shown[name] = "[redacted]"
+        return shown
+
+
+def is_unix(address: str) -> bool:
+    """Whether an address is a Unix socket."""
+    return address.startswith("unix:")
+
+
+def unix_path(address: str) -> str:
+    """File system path of a `unix:` or `unix://` address."""
+    return address.removeprefix("unix:").removeprefix("//")
+
+
+def host_port(address: str, setting: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[v6]:port`. Raises `SettingsError` naming `setting`."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
+        raise SettingsError(f"{setting}: {address!r} is neither host:port nor unix:///path")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def load_settings(environ: Mapping[str, str], config: Path | None = None) -> tuple[Settings, list[str]]:
+    """The settings and warnings about variables that look like misspelled ones.
+
+    `config`: path of `kalguard.yaml`; if None, KALGUARD_CONFIG names it or there is none.
+    Raises `SettingsError`.
+    """
+    path = config or (Path(environ["KALGUARD_CONFIG"]) if environ.get("KALGUARD_CONFIG") else None)
+    values, document = _from_file(path) if path else ({}, None)
+    warnings = []
+    for name, value in environ.items():
+        field = name.removeprefix(PREFIX).lower()
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES or value == "":
+            continue
+        if field in Settings.model_fields:
+            values[field] = value
+            continue
+        close = difflib.get_close_matches(field, Settings.model_fields, 1)
+        hint = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
+        warnings.append(f"{name} is not a setting and is ignored{hint}")
+    try:
+        return Settings.model_validate(values), warnings
+    except ValidationError as error:
+        raise SettingsError(_explain(error, environ, document)) from None
+
+
+def _from_file(path: Path) -> tuple[dict[str, Any], Document]:
+    try:
+        document = Document(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    except DocumentError as error:
+        raise SettingsError(str(error)) from None
+    if not isinstance(document.value, dict):
+        raise SettingsError(f"{path}:1: expected `name: value` lines")
+    unknown = [name for name in document.value if name not in Settings.model_fields]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SettingsError(str(document.error((unknown[0],), f"not a setting{hint}")))
+    return dict(document.value), document
+
+
+def _explain(error: ValidationError, environ: Mapping[str, str], document: Document | None) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    field = str(first["loc"][0])
+    variable = PREFIX + field.upper()
+    if environ.get(variable):
+        return f"{variable}: {message}"
+    if document is not None and field in document.value:
+        return str(document.error((field,), message))
+    return f"{variable}: {message}"
