@@ -111,9 +111,7 @@ class Guard:
             return state.refused(refusal)
         except StoreUnavailable as error:
             return state.refused(
-                Refusal(
-                    ErrorCode.STATE_UNAVAILABLE, "state store unavailable", detail=str(error), retry_after=1.0
-                )
+                Refusal(ErrorCode.STATE_UNAVAILABLE, "state store unavailable", detail=str(error), retry_after=1.0)
             )
         except Exception as error:
             raise PipelineFailure(state.identity, state.route) from error
@@ -154,7 +152,10 @@ class Guard:
         wait = await self._limits.take((limit,), request.monotonic)
         if wait is not None:
             raise Refusal(
-                ErrorCode.RATE_LIMIT_EXCEEDED, "rate limit exceeded", detail="attempt limit of agent", retry_after=wait
+                ErrorCode.RATE_LIMIT_EXCEEDED,
+                "rate limit exceeded",
+                detail="attempt limit of agent",
+                retry_after=wait,
             )
 
     async def _read(
@@ -247,7 +248,13 @@ class Guard:
         return tools.mediate(tool, arguments)
 
     async def _judge_prompt(
-        self, state: _Progress, identity: Identity, action: Action, size: int, match: Match, assessment: Assessment
+        self,
+        state: _Progress,
+        identity: Identity,
+        action: Action,
+        size: int,
+        match: Match,
+        assessment: Assessment,
     ) -> Verdict:
         snapshot, request, risk = state.snapshot, state.request, assessment.risk
         found = f"risk score {risk}; rules {', '.join(assessment.rules)}"
@@ -260,20 +267,26 @@ class Guard:
                 if request.can_rewrite
                 else "prompt blocked: looks like prompt injection"
             )
-            return Verdict(
-                action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found
-            )
+            return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
         if request.can_rewrite:
             return await self._sanitize(state, identity, action, size, match, assessment)
         if match.on_unrewritable == "allow":
-            return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk, detail=f"not rewritten: {found}")
+            return Verdict(
+                action, Outcome.ALLOW, match.reason, None, match.rule, risk, detail=f"not rewritten: {found}"
+            )
         reason = "prompt blocked: it would have to be rewritten, which this enforcement point cannot do"
         if match.on_unrewritable == "require_approval":
             return _approval(action, match.rule, risk, reason)
         return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
 
     async def _sanitize(
-        self, state: _Progress, identity: Identity, action: Action, size: int, match: Match, assessment: Assessment
+        self,
+        state: _Progress,
+        identity: Identity,
+        action: Action,
+        size: int,
+        match: Match,
+        assessment: Assessment,
     ) -> Verdict:
         snapshot = state.snapshot
 
@@ -294,9 +307,7 @@ class Guard:
             )
         return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, assessment.risk, sanitized=clean)
 
-    async def _count_tools(
-        self, state: _Progress, identity: Identity, verdicts: list[Verdict]
-    ) -> list[Verdict]:
+    async def _count_tools(self, state: _Progress, identity: Identity, verdicts: list[Verdict]) -> list[Verdict]:
         wanted: dict[str, Limit] = {}
         for verdict in verdicts:
             tool = verdict.action.tool
@@ -343,7 +354,12 @@ class _Progress:
         """The decision for a refusal before all actions were judged."""
         actions = refusal.actions if isinstance(refusal, RefusedReading) else ()
         verdict_of = Verdict(
-            Action("", ()), Outcome.DENY, refusal.reason, refusal.code, retry_after=refusal.retry_after, detail=refusal.detail
+            Action("", ()),
+            Outcome.DENY,
+            refusal.reason,
+            refusal.code,
+            retry_after=refusal.retry_after,
+            detail=refusal.detail,
         )
         return Decision(
             request_id=self.request.id,
@@ -394,7 +410,13 @@ def _with_its_batch(verdict: Verdict, refused: Verdict) -> Verdict:
 
 def _approval(action: Action, rule: str | None, risk: int | None, detail: str) -> Verdict:
     return Verdict(
-        action, Outcome.REQUIRE_APPROVAL, "Requires approval", ErrorCode.REQUIRE_APPROVAL, rule, risk, detail=detail
+        action,
+        Outcome.REQUIRE_APPROVAL,
+        "Requires approval",
+        ErrorCode.REQUIRE_APPROVAL,
+        rule,
+        risk,
+        detail=detail,
     )
 
 

@@ -23,9 +23,7 @@ class Refusal(Exception):
     `retry_after` is in seconds, for 429 and 503.
     """
 
-    def __init__(
-        self, code: ErrorCode, reason: str, *, detail: str = "", retry_after: float | None = None
-    ) -> None:
+    def __init__(self, code: ErrorCode, reason: str, *, detail: str = "", retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason

@@ -80,8 +80,9 @@ class CheckService:
         context: Mapping[str, str] = dict(attributes.context_extensions) if self._trusted else NO_CONTEXT
         return AgentRequest(
             id=(
-                sane_request_id(headers.get(_REQUEST_ID))
-                or sane_request_id(headers.get("x-request-id"))
+                # Envoy's own id first: an agent that could choose it could make two calls look like one.
+                sane_request_id(headers.get("x-request-id"))
+                or sane_request_id(headers.get(_REQUEST_ID))
                 or new_request_id()
             ),
             kind=context.get("kind", "http"),
@@ -105,7 +106,10 @@ class CheckService:
         if size > self._max_body_bytes:
             return _IncompleteBody(size, Refusal(ErrorCode.PAYLOAD_TOO_LARGE, "Payload Too Large"))
         announced = headers.get("content-length", "")
-        full = max(http.size, int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 19 else 0)
+        full = max(
+            http.size,
+            int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 19 else 0,
+        )
         # The header is Envoy's word for a body that it cut, but a client can send it too; the lengths can't be forged.
         if full > size or headers.get("x-envoy-auth-partial-body", "false").lower() != "false":
             detail = (
@@ -145,7 +149,9 @@ class CheckService:
         # Envoy removes after it sets: a name in both lists would be lost.
         ok.headers_to_remove.extend(credential_headers(request.headers))
         ok.headers_to_remove.extend(
-            name for name in request.headers if name.startswith("x-kalguard-") and name not in ours and name != "x-kalguard-token"
+            name
+            for name in request.headers
+            if name.startswith("x-kalguard-") and name not in ours and name != "x-kalguard-token"
         )
         _set(ok.response_headers_to_add, _REQUEST_ID, decision.request_id)
 
@@ -172,9 +178,9 @@ def _describe(response: CheckResponse, request: AgentRequest, decision: Decision
     fields["decision"].string_value = decision.outcome.value
     fields["requestId"].string_value = decision.request_id
     fields["agent"].string_value = decision.identity.agent_id if decision.identity else ""
-    fields["action"].string_value = ",".join(
-        dict.fromkeys(verdict.action.name for verdict in decision.verdicts)
-    ) or decision.route
+    fields["action"].string_value = (
+        ",".join(dict.fromkeys(verdict.action.name for verdict in decision.verdicts)) or decision.route
+    )
     if decision.rule is not None:
         fields["rule"].string_value = decision.rule
     if decision.risk is not None:

@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from kalguard_core.documents import Document, DocumentError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 PREFIX: Final = "KALGUARD_"
 # Read by other parts of the command, so they are no misspelling of a setting.
-OTHER_VARIABLES: Final = frozenset({"KALGUARD_CONFIG", "KALGUARD_ENVOY"})
+OTHER_VARIABLES: Final = frozenset({"KALGUARD_CONFIG", "KALGUARD_ENVOY", "KALGUARD_TOKEN"})
 MIB: Final = 1024 * 1024
 
 
@@ -65,12 +73,14 @@ class Settings(BaseModel):
     grpc_tls_cert: Path | None = Field(None, description="gRPC over TCP: server certificate (PEM).")
     grpc_tls_key: Path | None = Field(None, description="gRPC over TCP: server key (PEM).")
     grpc_tls_client_ca: Path | None = Field(
-        None, description="gRPC over TCP: CA of client certificates; makes them mandatory, and callers trusted."
+        None,
+        description="gRPC over TCP: CA of client certificates; makes them mandatory, and callers trusted.",
     )
     grpc_reflection: Flag = Field(False, description="Serve gRPC reflection.")
     socket_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$", description="Mode of our Unix sockets (octal).")
     admin_address: str = Field(
-        "unix:///run/kalguard/admin.sock", description="Admin API: unix:///path, host:port (needs a token), or off."
+        "unix:///run/kalguard/admin.sock",
+        description="Admin API: unix:///path, host:port (needs a token), or off.",
     )
     admin_token: SecretStr | None = Field(None, description="Operator token of the admin API, 32 characters or more.")
     metrics_address: str = Field("127.0.0.1:9293", description="Prometheus metrics: host:port, unix:///path or off.")

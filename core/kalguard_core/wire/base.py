@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..action import Action
+from ..codes import ErrorCode
 from ..decision import Decision, Reply
-from ..request import AgentRequest
+from ..request import AgentRequest, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,36 @@ class Reading:
     document: Any = None
 
 
+class RefusedReading(Refusal):
+    """A body that was understood well enough to know its calls, and is refused as a whole.
+
+    `actions` are the calls in it. The pipeline turns each into a denied verdict, so that every call is
+    audited and the reply can name the ids that the client waits for.
+    """
+
+    def __init__(
+        self, code: ErrorCode, reason: str, *, actions: tuple[Action, ...], detail: str = ""
+    ) -> None:
+        super().__init__(code, reason, detail=detail)
+        self.actions = actions
+
+
 class WireProtocol(Protocol):
     """One protocol. Implementations hold no state."""
 
     kind: str
+    answers_itself: bool
+    """True when an allow, too, is answered by us (the check API); False when it is forwarded."""
 
     def route(self, request: AgentRequest) -> Route:
         """The endpoint that the method and path name. Raises `Refusal` NOT_FOUND or METHOD_NOT_ALLOWED."""
         ...
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
-        """The actions in the body. Raises `Refusal` (400, 415, or 403 for what is understood but not supported)."""
+        """The actions in the body.
+
+        Raises `Refusal` (400, 415, or 403 for what is understood but not supported).
+        """
         ...
 
     def reply(self, request: AgentRequest, decision: Decision) -> Reply:

@@ -1,0 +1,89 @@
+"""`kalguard serve`: run the servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from ..settings import PREFIX, Settings, SettingsError, load_settings
+from .output import fail, json_option
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (YAML).")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Read settings and documents, say whether they are good, end."
+)
+@click.option("--settings", "list_settings", is_flag=True, help="List all settings with their defaults, and end.")
+@json_option
+def serve(config: Path | None, only_check: bool, list_settings: bool, as_json: bool) -> None:
+    """Run the servers: ext_authz gRPC, HTTP API, admin, metrics.
+
+    Settings come from KALGUARD_* variables, then from the file (--config or KALGUARD_CONFIG), then defaults.
+    SIGHUP reloads documents and reopens the audit log; SIGTERM drains and ends.
+    """
+    if list_settings:
+        _list_settings(as_json)
+        return
+    try:
+        settings, warnings = load_settings(os.environ, config)
+        if only_check:
+            _check(settings, warnings, as_json)
+            return
+        import uvloop
+
+        from ..serve import run
+
+        def ready(addresses: Mapping[str, str]) -> None:
+            if as_json:
+                click.echo(json.dumps({"ready": True, "addresses": dict(addresses)}))
+                return
+            for name, address in addresses.items():
+                click.echo(f"kalguard: {name:8} {address}")
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, warnings, ready))
+    except SettingsError as error:
+        fail(str(error), as_json=as_json, code=2)
+
+
+def _check(settings: Settings, warnings: list[str], as_json: bool) -> None:
+    from ..metrics import Metrics
+    from ..reload import Documents
+
+    async def versions() -> dict[str, str]:
+        documents = Documents(settings, Metrics(), lambda _: None)
+        documents.load()
+        return documents.versions()
+
+    found = asyncio.run(versions())
+    if as_json:
+        click.echo(json.dumps({"ok": True, "documents": found, "warnings": warnings}))
+        return
+    for warning in warnings:
+        click.echo(f"warning: {warning}")
+    for name, version in found.items():
+        click.echo(f"{name:12} {version or '-'}")
+    click.echo("OK")
+
+
+def _list_settings(as_json: bool) -> None:
+    rows = [
+        {
+            "variable": PREFIX + name.upper(),
+            "default": None if field.default is None else str(field.default),
+            "description": field.description or "",
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        default = f" [{row['default']}]" if row["default"] not in (None, "") else ""
+        click.echo(f"{row['variable']}{default}\n    {row['description']}")

@@ -1,0 +1,265 @@
+"""One process, one event loop: puts the rooms together, starts the servers, and takes them down in order.
+
+Order of the start: documents (a bad one stops us before anything listens), audit, servers. Order of the end:
+health goes unready, servers refuse new calls and finish those in flight, the audit is flushed, state is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from typing import Any, Final
+
+import structlog
+from kalguard_core.guard import Guard
+from kalguard_core.inflight import InFlight
+from kalguard_core.tools import SlidingWindowStore
+from kalguard_core.wire.registry import PROTOCOLS
+
+from . import logs
+from .admin import create_admin
+from .audit_log import AuditLog
+from .gate import Gate
+from .grpc_server import GrpcServer
+from .health import Check, Health
+from .http_api import create_api
+from .http_server import HttpServer
+from .metrics import Metrics, create_metrics_app
+from .reload import Documents
+from .settings import Settings, SettingsError, host_port, is_unix, unix_path
+from .sinks import open_sink
+from .state import State
+from .workers import FairWorkers
+
+# While a worker thread reads a large body, the event loop gets Python's lock back after this long at most (the
+# default of 5 ms would be seen in the latency of every small call beside it).
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
+_log = structlog.get_logger("kalguard.serve")
+
+
+class Application:
+    """Everything that runs. `start()`, then `stop()`; `addresses` says where it listens."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.addresses: dict[str, str] = {}
+        self.health = Health()
+        self.metrics = Metrics()
+        self._exit = AsyncExitStack()
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._servers: list[HttpServer] = []
+        self._grpc: GrpcServer | None = None
+        self._workers = FairWorkers()
+        self._inflight = InFlight(settings.agent_max_calls, settings.agent_max_bytes)
+        self._documents = Documents(settings, self.metrics, self._replace)
+        snapshot = self._documents.load()
+        state = open_state(settings)
+        self._audit = AuditLog(
+            open_sink(settings),
+            state=state,
+            clock=time.time,
+            checkpoint_path=checkpoint_path(settings),
+            checkpoint_every=settings.audit_checkpoint_events,
+            checkpoint_seconds=settings.audit_checkpoint_seconds,
+        )
+        self._guard = Guard(
+            snapshot,
+            protocols=PROTOCOLS,
+            limits=SlidingWindowStore(),
+            inflight=self._inflight,
+            offload=self._workers,
+            digest=self._audit.digest,
+        )
+        self._gate = Gate(self._guard, self._audit, self.metrics, PROTOCOLS, time.perf_counter)
+
+    async def start(self) -> None:
+        """Listen. Raises `SettingsError` or `OSError` naming the setting whose address can't be used."""
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        self._add_checks()
+        await self._audit.open()
+        try:
+            await self._start_servers()
+        except BaseException:
+            await self.stop()
+            raise
+        self._spawn(self._audit.run())
+        if self.settings.policy_watch:
+            self._spawn(self._documents.watch(self._stopping))
+
+    async def reload(self) -> dict[str, Any]:
+        """Read all documents again (SIGHUP, admin API) and let the audit sink reopen its file."""
+        await self._audit.reopen()
+        results = await self._documents.reload()
+        return {
+            name: {"changed": result.changed, "error": result.error, "version": result.version}
+            for name, result in results.items()
+        }
+
+    def config(self) -> dict[str, Any]:
+        """What is in force, without secrets (admin API)."""
+        return {
+            "version": version("kalguard"),
+            "addresses": self.addresses,
+            "settings": self.settings.redacted(),
+            "documents": self._documents.versions(),
+        }
+
+    async def stop(self) -> None:
+        """Drain and end. Safe to call twice."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self.health.draining = True
+        grace = self.settings.drain_seconds
+        if self._grpc is not None:
+            await self._grpc.set_serving(False)
+        await asyncio.gather(
+            *(server.stop(grace) for server in self._servers),
+            *([self._grpc.stop(grace)] if self._grpc is not None else []),
+        )
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._workers.close()
+        await self._audit.close()
+
+    def _replace(self, snapshot: Any) -> None:
+        self._guard.snapshot = snapshot
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _start_servers(self) -> None:
+        settings = self.settings
+        if settings.grpc_address != "off":
+            self._grpc = GrpcServer(
+                self._gate,
+                address=settings.grpc_address,
+                trust=settings.grpc_trust,
+                max_body_bytes=settings.max_body_bytes,
+                now=time.time,
+                monotonic=time.monotonic,
+                tls_cert=settings.grpc_tls_cert,
+                tls_key=settings.grpc_tls_key,
+                tls_client_ca=settings.grpc_tls_client_ca,
+                reflection=settings.grpc_reflection,
+                socket_mode=int(settings.socket_mode, 8),
+            )
+            self.addresses["grpc"] = await self._grpc.start()
+        if settings.http:
+            api = create_api(
+                self._gate,
+                self.health,
+                max_body_bytes=settings.max_body_bytes,
+                body_timeout=settings.body_timeout_seconds,
+                now=time.time,
+                monotonic=time.monotonic,
+                unsigned_tokens=settings.allow_unsigned_tokens,
+            )
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            await self._serve("http", api, f"{host}:{settings.port}", "KALGUARD_PORT")
+        token = settings.admin_token.get_secret_value() if settings.admin_token else None
+        if settings.admin_address != "off":
+            admin = create_admin(self, self.health, operator_token=token)
+            await self._serve("admin", admin, settings.admin_address, "KALGUARD_ADMIN_ADDRESS")
+        if settings.metrics_address != "off":
+            await self._serve(
+                "metrics",
+                create_metrics_app(self.metrics),
+                settings.metrics_address,
+                "KALGUARD_METRICS_ADDRESS",
+            )
+
+    async def _serve(self, name: str, app: Any, address: str, setting: str) -> None:
+        if is_unix(address):
+            server = HttpServer(app, uds=unix_path(address), socket_mode=int(self.settings.socket_mode, 8))
+        else:
+            host, port = host_port(address, setting)
+            server = HttpServer(app, host=host, port=port)
+        try:
+            self.addresses[name] = await server.start()
+        except OSError as error:
+            raise SettingsError(f"{setting}: cannot listen on {address}: {error.strerror or error}") from None
+        self._servers.append(server)
+
+    def _add_checks(self) -> None:
+        settings = self.settings
+        for name, check in self._documents.checks().items():
+            self.health.add(name, check)
+        self.health.add("audit", self._audit.health)
+        if settings.allow_unsigned_tokens:
+            self.health.add(
+                "tokens",
+                lambda: Check("degraded", "KALGUARD_ALLOW_UNSIGNED_TOKENS is on: anyone can be any agent"),
+            )
+        if settings.grpc_trust == "network" and not is_unix(settings.grpc_address):
+            self.health.add(
+                "trust",
+                lambda: Check("ok", "KALGUARD_GRPC_TRUST=network: every caller on the gRPC port is believed"),
+            )
+        elif settings.grpc_address != "off" and not is_unix(settings.grpc_address) and not settings.grpc_tls_client_ca:
+            self.health.add(
+                "trust",
+                lambda: Check(
+                    "degraded",
+                    "gRPC on TCP without client certificates: principals and route kinds are ignored; use a Unix "
+                    "socket, KALGUARD_GRPC_TLS_CLIENT_CA, or KALGUARD_GRPC_TRUST=network in a mesh with mTLS",
+                ),
+            )
+
+
+def open_state(settings: Settings) -> State:
+    """The keys of the audit log: from the state directory, or made for this run where nothing is kept."""
+    path = settings.state_path
+    if path is None and settings.audit_log_path is not None and settings.audit_sink in ("auto", "file"):
+        path = settings.audit_log_path.with_name(settings.audit_log_path.name + ".state")
+    return State.ephemeral() if path is None else State.open(path)
+
+
+def checkpoint_path(settings: Settings) -> Any:
+    """Where signed checkpoints go; None where no audit file is kept."""
+    if settings.audit_checkpoint_path is not None or settings.audit_log_path is None:
+        return settings.audit_checkpoint_path
+    return settings.audit_log_path.with_name(settings.audit_log_path.name + ".checkpoints")
+
+
+async def run(settings: Settings, warnings: list[str], ready: Callable[[Mapping[str, str]], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is called with the addresses once everything listens.
+
+    Raises `SettingsError` when it can't start.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    for warning in warnings:
+        _log.warning("setting_ignored", problem=warning)
+    if settings.allow_unsigned_tokens:
+        _log.warning("unsigned_tokens", problem="KALGUARD_ALLOW_UNSIGNED_TOKENS is on: anyone can be any agent")
+    application = Application(settings)
+    try:
+        await application.start()
+    except OSError as error:
+        raise SettingsError(str(error)) from None
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    reloads: set[asyncio.Task[dict[str, Any]]] = set()
+
+    def hang_up() -> None:
+        task = asyncio.create_task(application.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    _log.info("serving", version=version("kalguard"), pid=os.getpid(), **application.addresses)
+    ready(application.addresses)
+    await stop.wait()
+    _log.info("draining", seconds=settings.drain_seconds)
+    await application.stop()
+    _log.info("stopped")
