@@ -102,7 +102,7 @@ class AgentRequest:
     monotonic: float
     body: Body = field(default_factory=BufferedBody)
     peer: Peer = field(default_factory=Peer)
-    context: Mapping[str, str] = NO_CONTEXT
+    context: Mapping[str, str] = field(default_factory=lambda: NO_CONTEXT)  # unhashable before Python 3.12
     can_rewrite: bool = False
 
     @property
