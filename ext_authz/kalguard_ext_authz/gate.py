@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
+
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision
 from kalguard_core.guard import Guard, PipelineFailure
@@ -47,7 +48,11 @@ class Gate:
         latency = self._timer() - started
         decision = await self._record(request, decision, transport, latency)
         self._metrics.observe(
-            transport, decision.route, decision.outcome.value, decision.code.value if decision.code else "", latency
+            transport,
+            decision.route,
+            decision.outcome.value,
+            decision.code.value if decision.code else "",
+            latency,
         )
         protocol = self._protocols.get(request.kind, self._protocols["http"])
         if decision.allowed and not protocol.answers_itself:

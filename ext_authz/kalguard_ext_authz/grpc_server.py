@@ -19,6 +19,7 @@ from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.struct_pb2 import Value
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
 from kalguard_core.codes import ErrorCode
 from kalguard_core.decision import Decision
 from kalguard_core.identity import credential_headers

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from watchfiles import awatch
+
 from kalguard_core.codes import Outcome
 from kalguard_core.documents import DocumentError
 from kalguard_core.firewall import RulePackFirewall
@@ -30,7 +32,6 @@ from kalguard_core.identity import (
 )
 from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
-from watchfiles import awatch
 
 from .health import Check
 from .metrics import Metrics

@@ -17,10 +17,11 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
-from kalguard_core.guard import Guard
 from kalguard_core.inflight import InFlight
-from kalguard_core.tools import SlidingWindowStore
 from kalguard_core.wire.registry import PROTOCOLS
+
+from kalguard_core.guard import Guard
+from kalguard_core.tools import SlidingWindowStore
 
 from . import logs
 from .admin import create_admin

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from kalguard_core.documents import Document, DocumentError
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -22,6 +21,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+
+from kalguard_core.documents import Document, DocumentError
 
 PREFIX: Final = "KALGUARD_"
 # Read by other parts of the command, so they are no misspelling of a setting.
