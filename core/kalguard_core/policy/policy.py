@@ -1,0 +1,112 @@
+"""The policy: rules in order, the first that matches decides, and a default that denies.
+
+Rules of this file: a policy is read whole or not at all, and never changes afterwards. Evaluating one never raises,
+whatever an agent put into the query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from ..codes import Outcome
+from ..documents import Document, Place, load
+from .conditions import MATCH_KEYS, Condition, KeyIndex
+from .index import ValueIndex
+from .query import Match, PolicyQuery
+from .rule import PolicyDocument, Rule, read_rule
+
+_VERSION_DIGITS: Final = 12
+
+
+class Policy:
+    """Rules and a default. Make one with `parse`."""
+
+    def __init__(self, rules: tuple[Rule, ...], default: Match, version: str) -> None:
+        self.rules: Final = rules
+        self.default: Final = default
+        self.version: Final = version
+        """First 12 hex digits of the SHA-256 of the text."""
+        self._all = (1 << len(rules)) - 1
+        self._answers = [rule.match for rule in rules]
+        self._by_key = _indexes(rules)
+        self._indexes = tuple(self._by_key.values())
+        self._risk = _risk_index(rules)
+        self._asking_risk = self._all & ~self._risk.others
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> Policy:
+        """Read a policy in YAML or JSON. Raises `DocumentError`: `source:line: field: problem`."""
+        content, document = load(PolicyDocument, text, source)
+        rules = tuple(
+            read_rule(rule, number, Place(document, ("rules", number))) for number, rule in enumerate(content.rules)
+        )
+        _refuse_twins(rules, document)
+        default = Match(Outcome(content.default_decision), None, content.default_reason)
+        digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+        return cls(rules, default, digest[:_VERSION_DIGITS])
+
+    def evaluate(self, query: PolicyQuery, risk: int | None) -> Match | None:
+        """What the first matching rule says, else the default.
+
+        None exactly when the answer depends on the firewall's score (0-100) and `risk` is None: score once,
+        and ask again with the number.
+        """
+        candidates = self._all
+        for index in self._indexes:
+            candidates &= index.wanting(query)
+        if self._asking_risk and risk is not None:
+            candidates &= self._risk.wanting(risk)
+        if not candidates:
+            return self.default
+        first = candidates & -candidates
+        if risk is None and first & self._asking_risk:
+            return None
+        return self._answers[first.bit_length() - 1]
+
+    def shadow_of(self, number: int) -> Rule | None:
+        """An earlier rule that matches whatever rule `number` could match, if one can be told."""
+        rule = self.rules[number]
+        covering = (1 << number) - 1
+        for key, index in self._by_key.items():
+            covering &= index.covering(_under(rule, key))
+        risk = next((condition.test for condition in rule.conditions if condition.asks_risk), None)
+        covering &= self._risk.others if risk is None else self._risk.covering(risk)
+        if not covering:
+            return None
+        return self.rules[(covering & -covering).bit_length() - 1]
+
+
+def _under(rule: Rule, key: str) -> tuple[Condition, ...]:
+    return tuple(c for c in rule.conditions if c.key == key and not c.asks_risk)
+
+
+def _indexes(rules: tuple[Rule, ...]) -> dict[str, KeyIndex]:
+    """An index for each match key that some rule uses."""
+    indexes = {}
+    for name, key in MATCH_KEYS.items():
+        conditions = {number: found for number, rule in enumerate(rules) if (found := _under(rule, name))}
+        if conditions:
+            indexes[name] = key.index(conditions, len(rules))
+    return indexes
+
+
+def _risk_index(rules: tuple[Rule, ...]) -> ValueIndex:
+    tests = {
+        number: condition.test
+        for number, rule in enumerate(rules)
+        for condition in rule.conditions
+        if condition.asks_risk
+    }
+    return ValueIndex(tests, len(rules))
+
+
+def _refuse_twins(rules: tuple[Rule, ...], document: Document) -> None:
+    """Two rules with one id could not be told apart in the audit log."""
+    seen: dict[str, Rule] = {}
+    for number, rule in enumerate(rules):
+        first = seen.setdefault(rule.id, rule)
+        if first is not rule:
+            raise document.error(
+                ("rules", number, "id"), f"the id {rule.id!r} is already that of the rule in line {first.line}"
+            )

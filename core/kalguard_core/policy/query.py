@@ -1,0 +1,47 @@
+"""What policy is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from ..action import NO_ATTRIBUTES, Scalar
+from ..codes import Outcome
+
+OnUnrewritable = Literal["deny", "require_approval", "allow"]
+_NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class PolicyQuery:
+    """One action of one agent, as rules see it. Not frozen, because one is made for each action.
+
+    `resource`, `tool`: None where the action has none; a rule about one then never matches.
+    `attributes`: what the protocol reader found out about the action. `metadata`: the token's claim.
+    """
+
+    agent_id: str
+    action: str
+    resource: str | None = None
+    tool: str | None = None
+    attributes: Mapping[str, Scalar] = field(default_factory=lambda: NO_ATTRIBUTES)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _NO_METADATA)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What the policy says. `rule`: id of the rule that decided, None for the default.
+
+    `on_unrewritable`: what becomes of an allowed prompt that must be rewritten by a transport that can't.
+    """
+
+    outcome: Outcome
+    rule: str | None
+    reason: str
+    on_unrewritable: OnUnrewritable = "deny"
+
+
+NO_POLICY_MATCH: Final = Match(Outcome.DENY, None, "no policy loaded; fail closed")
+"""The answer while there is no policy."""
