@@ -19,6 +19,8 @@ class Identity:
     `token_hash`: SHA-256 of the token in hex, "" for a principal. `metadata`: the token's `metadata` claim
     if it is an object. `expires_at`: Unix seconds, None for a principal (the certificate has its own end).
     `principal`: the mTLS/SPIFFE principal that spoke for the agent, "" if none did.
+    `hash_aliases`: hashes of other spellings of the same token (an ECDSA signature has a twin that
+    verifies too), so that its holder cannot walk away from a revoked hash.
     """
 
     agent_id: str
@@ -30,6 +32,7 @@ class Identity:
     expires_at: float | None = None
     source: Literal["token", "principal"] = "token"
     principal: str = ""
+    hash_aliases: tuple[str, ...] = ()
 
     def has(self, capability: str) -> bool:
         """Whether the agent may use `capability`."""
