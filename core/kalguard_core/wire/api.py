@@ -1,0 +1,124 @@
+"""The HTTP API for agents without a mesh: `/v1/prompt/check`, `/v1/llm/check`, `/v1/tool/check`.
+
+Rules of this file: what the original sidecar answered is kept word for word, since its SDK and users rely on it.
+Nothing is forwarded from here: the text that is judged is the text in `messages`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..action import Action, Message
+from ..codes import PROMPT_CHECK, TOOL_EXECUTE, Capability, ErrorCode
+from ..decision import Decision, Reply
+from ..firewall.base import risk_level
+from ..request import AgentRequest, Refusal
+from .answers import headers, security_response
+from .base import Reading, Route
+from .chat import ChatError, read_messages
+from .headers import refuse_encoding
+from .json import JsonError, parse_json
+from .text import rewritten
+
+_PROMPT_CAPABILITIES: Final = (Capability.PROMPT_SEND.value,)
+_TOOL_CAPABILITIES: Final = (Capability.TOOL_EXECUTE.value,)
+_TOOL_ROUTE: Final = "api.tool"
+
+_ROUTES: Final = {
+    "/v1/prompt/check": Route("api.prompt", _PROMPT_CAPABILITIES),
+    "/v1/llm/check": Route("api.llm", _PROMPT_CAPABILITIES),
+    # The catalog may ask for another capability than tool:execute, so nothing is asked before the tool is known.
+    "/v1/tool/check": Route(_TOOL_ROUTE),
+}
+
+_BAD_MESSAGES: Final = "Missing or invalid messages"
+_BAD_TOOL: Final = "Missing or invalid toolName/arguments"
+# Every value of a prompt may become a message; the arguments of a tool may hold long lists of numbers.
+_MAX_PROMPT_NODES: Final = 100_000
+_MAX_TOOL_NODES: Final = 500_000
+
+
+class Api:
+    """KalGuard's own HTTP API."""
+
+    kind = "api"
+    answers_itself = True
+
+    def route(self, request: AgentRequest) -> Route:
+        """The endpoint of the path; a query is not looked at."""
+        route = _ROUTES.get(request.route_path)
+        if route is None:
+            raise Refusal(ErrorCode.NOT_FOUND, "Not Found")
+        if request.method != "POST":
+            raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "Method Not Allowed")
+        return route
+
+    def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
+        """One `prompt:check` or `tool:execute`. The media type is not enforced: older SDKs send none."""
+        refuse_encoding(request.headers)
+        is_tool = route.name == _TOOL_ROUTE
+        try:
+            document = parse_json(body, max_nodes=_MAX_TOOL_NODES if is_tool else _MAX_PROMPT_NODES)
+        except JsonError as error:
+            raise Refusal(ErrorCode.BAD_REQUEST, "Invalid JSON", detail=str(error)) from None
+        return Reading((_tool(document) if is_tool else _prompt(document),), document)
+
+    def reply(self, request: AgentRequest, decision: Decision) -> Reply:
+        """The answer, also to what is allowed: this protocol has no upstream."""
+        return Reply(decision.status, security_response(decision, _data(decision)), headers(decision))
+
+
+def _prompt(document: Any) -> Action:
+    if type(document) is not dict:
+        raise Refusal(ErrorCode.BAD_REQUEST, _BAD_MESSAGES, detail="the body is not an object")
+    found: list[Message] = []
+    try:
+        message_count = read_messages(document.get("messages"), found, any_role=True)
+    except ChatError as error:
+        reason = str(error) if error.unsupported else _BAD_MESSAGES
+        raise Refusal(ErrorCode.BAD_REQUEST, reason, detail=str(error)) from None
+    attributes: dict[str, str | int | float | bool] = {"messageCount": message_count}
+    model = document.get("model")
+    if type(model) is not str or not model:
+        model = None
+    else:
+        attributes["model"] = model
+    return Action(PROMPT_CHECK, _PROMPT_CAPABILITIES, model=model, messages=tuple(found), attributes=attributes)
+
+
+def _tool(document: Any) -> Action:
+    if type(document) is not dict:
+        raise Refusal(ErrorCode.BAD_REQUEST, _BAD_TOOL, detail="the body is not an object")
+    tool = document.get("toolName")
+    if type(tool) is not str or not tool:
+        raise Refusal(ErrorCode.BAD_REQUEST, _BAD_TOOL, detail="toolName is not a non-empty string")
+    arguments = document.get("arguments")
+    if arguments is None:
+        arguments = document.get("args")
+    return Action(
+        TOOL_EXECUTE,
+        _TOOL_CAPABILITIES,
+        resource=tool,
+        tool=tool,
+        arguments=arguments if type(arguments) is dict else {},
+        attributes={"toolName": tool},
+    )
+
+
+def _data(decision: Decision) -> dict[str, Any] | None:
+    """What the answer says beyond the decision: the risk of a prompt, its sanitized form."""
+    if not decision.verdicts:
+        return None
+    verdict = decision.verdicts[0]
+    data: dict[str, Any] = {}
+    if decision.allowed:
+        data["allowed"] = True
+    elif decision.code is not ErrorCode.PROMPT_BLOCKED:
+        return None
+    if verdict.risk is not None:
+        data["riskScore"] = verdict.risk
+        data["riskLevel"] = risk_level(verdict.risk)
+    if decision.allowed and verdict.sanitized is not None:
+        clean = rewritten(decision.document, verdict.action.messages, verdict.sanitized)
+        data["sanitizedMessages"] = clean["messages"]
+    return data

@@ -1,0 +1,155 @@
+"""A strict JSON reader at C speed: what it accepts, every other reader understands in the same way.
+
+Rules of this file: RFC 8259 in UTF-8, and nothing that two readers may disagree about. Refused are a byte
+order mark, NaN and Infinity, duplicate keys at any level, lone surrogates, integers beyond 64 bits (many
+readers silently round them), anything after the document, and documents that are too deep or too large.
+
+How duplicate keys are found without a scan in Python: orjson keeps the last of two equal keys. Written out
+again, a document without duplicates has as many colons as it had before: one for each key, and those inside
+strings, which the writer never escapes. A dropped pair leaves at least its own colon over. Only a colon that
+was escaped as \\u003a needs to be counted extra.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import orjson
+
+MAX_DEPTH: Final = 64
+MAX_NODES: Final = 500_000
+
+# orjson's writer stops at 254 levels; a document it cannot write cannot be checked for duplicates.
+_WRITER_DEPTH: Final = 250
+# Beyond this the place of a duplicate key is not looked for: only the slow reader can tell it.
+_LOCATE_LIMIT: Final = 64 * 1024
+
+_DIGITS_TO_ZERO: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+# 2**63 has 19 digits: a shorter run of digits always fits 64 bits.
+_LONG_INTEGER: Final = b"0" * 19
+_DIGITS: Final = re.compile(rb"[0-9]+")
+
+
+class JsonError(ValueError):
+    """Text that is not acceptable JSON. `position`: where, in characters from the start; 0 if not known."""
+
+    def __init__(self, problem: str, position: int) -> None:
+        super().__init__(f"{problem} at position {position}")
+        self.problem = problem
+        self.position = position
+
+
+def parse_json(data: bytes, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_NODES) -> Any:
+    """The document in `data`.
+
+    `max_depth`: levels of arrays and objects, at most 250. `max_nodes`: values in the document (an empty array
+    or object counts twice). Raises `JsonError` for everything that is not strict JSON or over a limit.
+    """
+    # A value takes a byte at least, so small bodies need no count. Counted before anything is built from it.
+    if len(data) >= max_nodes and _nodes(data) > max_nodes and _nodes(_outside_strings(data)) > max_nodes:
+        raise JsonError(f"more than {max_nodes} values", 0)
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise JsonError(error.msg, error.pos) from None
+    if data.count(b"[") + data.count(b"{") > max_depth and _deeper(document, min(max_depth, _WRITER_DEPTH)):
+        raise JsonError(f"nested deeper than {max_depth} levels", 0)
+    colons = data.count(b":")
+    if b"\\" in data and b"\\u003" in data:
+        # Without pairs of backslashes, each \u left over is an escape.
+        unpaired = data.replace(b"\\\\", b"")
+        colons += unpaired.count(b"\\u003a") + unpaired.count(b"\\u003A")
+    if colons and orjson.dumps(document).count(b":") != colons:
+        raise _duplicate_key(data)
+    if _LONG_INTEGER in data.translate(_DIGITS_TO_ZERO):
+        _refuse_long_integers(data)
+    return document
+
+
+def encode_json(value: Any) -> bytes:
+    """`value` as JSON for an answer. Never fails on text: what UTF-8 cannot hold is written as an escape."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _outside_strings(data: bytes) -> bytes:
+    """What stands outside of strings, if `data` is valid JSON."""
+    # Without escaped backslashes and quotes, every second piece between quotes is outside.
+    return b'"'.join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def _nodes(outside: bytes) -> int:
+    """How many values there are; an upper bound if strings are still in it."""
+    return outside.count(b",") + outside.count(b"[") + outside.count(b"{") + 1
+
+
+def _deeper(document: Any, limit: int) -> bool:
+    """Whether `document` has more than `limit` levels."""
+    level = [document] if type(document) in (dict, list) else []
+    for _ in range(limit):
+        if not level:
+            return False
+        below: list[Any] = []
+        for container in level:
+            values = container.values() if type(container) is dict else container
+            below += [value for value in values if type(value) is dict or type(value) is list]
+        level = below
+    return bool(level)
+
+
+def _duplicate_key(data: bytes) -> JsonError:
+    """The error that names the first duplicate key of `data`, which is valid JSON with one."""
+    if len(data) > _LOCATE_LIMIT:
+        return JsonError("a key appears twice in one object", 0)
+    text = data.decode()
+    scanner = json.JSONDecoder()
+    place = 0
+    # One set of keys an open object, None an open array.
+    open_containers: list[set[str] | None] = []
+    expect_key = False
+    while place < len(text):
+        char = text[place]
+        if char == '"':
+            string, end = scanner.raw_decode(text, place)
+            if expect_key and open_containers and (keys := open_containers[-1]) is not None:
+                if string in keys:
+                    return JsonError(f"the key {string[:64]!r} appears twice in one object", place)
+                keys.add(string)
+            expect_key = False
+            place = end
+            continue
+        if char == "{":
+            open_containers.append(set())
+            expect_key = True
+        elif char == "[":
+            open_containers.append(None)
+            expect_key = False
+        elif char in "}]":
+            open_containers.pop()
+            expect_key = False
+        elif char == ",":
+            expect_key = bool(open_containers) and open_containers[-1] is not None
+        place += 1
+    return JsonError("a key appears twice in one object", 0)
+
+
+def _refuse_long_integers(data: bytes) -> None:
+    """Raise `JsonError` if an integer of `data` does not fit 64 bits (signed or unsigned, as orjson reads them)."""
+    outside = _outside_strings(data)
+    zeros = outside.translate(_DIGITS_TO_ZERO)
+    end = 0
+    while (start := zeros.find(_LONG_INTEGER, end)) >= 0:
+        run = _DIGITS.match(outside, start)
+        assert run is not None
+        end = run.end()
+        before = outside[max(start - 2, 0) : start].lower()
+        if before.endswith((b".", b"e", b"e+", b"e-")) or outside[end : end + 1] in (b".", b"e", b"E"):
+            continue  # part of a number with a fraction or an exponent
+        # Longer ones are refused by length: int() of a million digits would be slow.
+        value = int(run.group()) if end - start <= 20 else 2**64
+        if value >= 2**64 or (before.endswith(b"-") and value > 2**63):
+            raise JsonError("integer beyond 64 bits", 0)

@@ -1,0 +1,147 @@
+"""All text of a parsed body: finding every string of it, and putting rewritten text back in its place.
+
+Rules of this file: no string is skipped unless it is a word of the protocol itself; the walk is iterative, so
+that no nesting exhausts the stack. A place inside a document is a tuple of keys and indices; the name of a
+member, where it is text too, has the place of its value followed by `NAME` (no index is negative).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ..action import Message
+
+Place = tuple[str | int, ...]
+
+NAME: Final = -1
+# Names up to this long and without spaces are identifiers; longer ones can carry a sentence.
+_NAME_LENGTH: Final = 64
+
+# Words of the protocols and of JSON Schema: alone, none of them tells a model to do anything.
+WORDS: Final = frozenset(
+    {
+        "any",
+        "array",
+        "assistant",
+        "auto",
+        "boolean",
+        "custom",
+        "default",
+        "developer",
+        "flex",
+        "function",
+        "high",
+        "integer",
+        "json_object",
+        "json_schema",
+        "low",
+        "medium",
+        "minimal",
+        "none",
+        "null",
+        "number",
+        "object",
+        "priority",
+        "required",
+        "string",
+        "system",
+        "text",
+        "tool",
+        "user",
+    }
+)
+
+
+def place_name(place: Sequence[str | int]) -> str:
+    """`("messages", 0, "content")` as `messages[0].content`; long names are cut."""
+    name = ""
+    for part in place:
+        if isinstance(part, int):
+            name += "" if part == NAME else f"[{part}]"
+        else:
+            name += f".{shown(part)}" if name else shown(part)
+    return name
+
+
+def shown(text: str, limit: int = 64) -> str:
+    """Text of the agent as it may stand in a reason: one line, printable ASCII, at most `limit` characters."""
+    return ascii(text[:limit])[1:-1] + ("…" if len(text) > limit else "")
+
+
+def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
+    """Append each text in `value`, which stands at `place`, to `found` with that role."""
+    if type(value) is str:
+        if value not in WORDS:
+            found.append(Message(role, value, place))
+        return
+    if type(value) is not dict and type(value) is not list:
+        return
+    waiting: list[tuple[Any, Place]] = [(value, place)]
+    for container, where in waiting:  # grows while it is read
+        members: Any
+        if type(container) is dict:
+            members = container.items()
+            for name in container:
+                collect_name(found, role, name, where)
+        else:
+            members = enumerate(container)
+        for key, member in members:
+            kind = type(member)
+            if kind is str:
+                if member not in WORDS:
+                    found.append(Message(role, member, (*where, key)))
+            elif kind is dict or kind is list:
+                waiting.append((member, (*where, key)))
+
+
+def collect_name(found: list[Message], role: str, name: str, place: Place) -> None:
+    """Append the name of a member of the object at `place`, if it is long or odd enough to say something."""
+    if len(name) > _NAME_LENGTH or not name.isascii() or " " in name or not name.isprintable():
+        found.append(Message(role, name, (*place, name, NAME)))
+
+
+def rewritten(document: Any, before: Sequence[Message], after: Sequence[Message]) -> Any:
+    """`document` with the text of each message of `before` replaced by that of its partner in `after`.
+
+    The document itself is left as it is; what did not change is shared. A member whose name was rewritten is
+    left out, since nothing can say what it would mean under another name.
+    """
+    if len(before) != len(after):
+        raise ValueError("a rewritten list of messages must be as long as the original")
+    fresh: dict[Place, Any] = {}
+    root = document
+    dropped: list[Place] = []
+    for old, new in zip(before, after, strict=True):
+        if old.text == new.text:
+            continue
+        if old.where[-1:] == (NAME,):
+            dropped.append(old.where[:-1])
+            continue
+        root = _put(root, fresh, old.where, new.text)
+    for place in dropped:
+        root = _put(root, fresh, place, None)
+    return root
+
+
+def _put(root: Any, fresh: dict[Place, Any], place: Place, text: str | None) -> Any:
+    """Set (or with None remove) the value at `place`, copying each container on the way once."""
+    if not place:
+        return text
+    if () not in fresh:
+        fresh[()] = root = _copy(root)
+    parent = fresh[()]
+    for depth in range(1, len(place)):
+        path = place[:depth]
+        if path not in fresh:
+            fresh[path] = parent[place[depth - 1]] = _copy(parent[place[depth - 1]])
+        parent = fresh[path]
+    if text is None:
+        del parent[place[-1]]
+    else:
+        parent[place[-1]] = text
+    return root
+
+
+def _copy(container: Any) -> Any:
+    return dict(container) if isinstance(container, Mapping) else list(container)
