@@ -48,7 +48,7 @@ class FairWorkers:
             queue = self._waiting.pop(agent_id)
             work, future = queue.popleft()
             if queue:
-                self._waiting[agent_id] = queue  # to the end of the line
+                self._waiting[agent_id] = queue
             if future.cancelled():
                 continue
             self._free -= 1
@@ -63,6 +63,8 @@ class FairWorkers:
     def _finished(self, agent_id: str, future: asyncio.Future[Any], done: Any) -> None:
         self._free += 1
         self._running.discard(agent_id)
+        if queue := self._waiting.pop(agent_id, None):
+            self._waiting[agent_id] = queue  # to the end of the line, behind those that came meanwhile
         if not future.cancelled():
             error = done.exception()
             if error is None:
