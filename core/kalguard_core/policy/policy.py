@@ -22,9 +22,10 @@ _VERSION_DIGITS: Final = 12
 class Policy:
     """Rules and a default. Make one with `parse`."""
 
-    def __init__(self, rules: tuple[Rule, ...], default: Match, version: str) -> None:
+    def __init__(self, rules: tuple[Rule, ...], default: Match, version: str, default_line: int = 1) -> None:
         self.rules: Final = rules
         self.default: Final = default
+        self.default_line: Final = default_line
         self.version: Final = version
         """First 12 hex digits of the SHA-256 of the text."""
         self._all = (1 << len(rules)) - 1
@@ -44,7 +45,7 @@ class Policy:
         _refuse_twins(rules, document)
         default = Match(Outcome(content.default_decision), None, content.default_reason)
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-        return cls(rules, default, digest[:_VERSION_DIGITS])
+        return cls(rules, default, digest[:_VERSION_DIGITS], document.line(("defaultDecision",)))
 
     def evaluate(self, query: PolicyQuery, risk: int | None) -> Match | None:
         """What the first matching rule says, else the default.

@@ -6,14 +6,16 @@ and an attribute of that name in the query, which an agent may have written, is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Final
 
+from ...action import Scalar
 from ...documents import Place
 from ..index import NamedIndex
 from ..query import PolicyQuery
-from ..values import Range, Test, read_value
+from ..values import OneOf, Range, Test, read_value
 from .base import Condition, KeyIndex, NamedValuesIndex, read_named, tests_by_name
 
 RISK_ATTRIBUTE: Final = "riskScore"
@@ -39,11 +41,18 @@ class _Attributes:
 
 def _read_test(name: str, wanted: object, where: Place) -> Test:
     test = read_value(wanted, where)
-    if name != RISK_ATTRIBUTE or isinstance(test, Range):
+    if name != RISK_ATTRIBUTE:
         return test
-    if test.patterns or any(isinstance(value, str | bool) for value in test.exact):
+    bounds = (test.low, test.high) if isinstance(test, Range) else test.exact
+    if (isinstance(test, OneOf) and test.patterns) or not all(_is_risk(bound) for bound in bounds):
         raise where.error("the risk is a number from 0 to 100: compare it with {gte: 50}, or name numbers")
     return test
+
+
+def _is_risk(bound: Scalar) -> bool:
+    if isinstance(bound, str | bool):
+        return False
+    return 0 <= bound <= 100 or math.isinf(bound)  # infinite: no bound on that side
 
 
 ATTRIBUTES: Final = _Attributes()
