@@ -34,8 +34,8 @@ _ROUTES: Final = {
 _BAD_MESSAGES: Final = "Missing or invalid messages"
 _BAD_TOOL: Final = "Missing or invalid toolName/arguments"
 # Every value of a prompt may become a message; the arguments of a tool may hold long lists of numbers.
-_MAX_PROMPT_NODES: Final = 100_000
-_MAX_TOOL_NODES: Final = 500_000
+_MAX_PROMPT_NODES: Final = 50_000
+_MAX_TOOL_NODES: Final = 250_000
 
 
 class Api:

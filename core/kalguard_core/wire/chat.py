@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..action import Message
-from .text import Place, collect, collect_name, place_name, shown
+from .text import Place, collect, collect_names, place_name, shown
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
@@ -74,8 +74,7 @@ def read_messages(messages: Any, found: list[Message], *, any_role: bool = False
             if key == "role" or key == "content":
                 continue
             collect(found, "tool" if key in ("tool_calls", "function_call") else "unread", value, (*place, key))
-            if key not in _MESSAGE_KEYS:
-                collect_name(found, "unread", key, place)
+        collect_names(found, "unread", message, place)
     return len(messages)
 
 
@@ -103,5 +102,4 @@ def _read_parts(parts: list[Any], role: str, found: list[Message], place: Place)
             if key == "type" or key == name:
                 continue
             collect(found, "unread", value, (*here, key))
-            if key not in _PART_KEYS:
-                collect_name(found, "unread", key, here)
+        collect_names(found, "unread", part, here)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -29,6 +30,9 @@ _LOCATE_LIMIT: Final = 64 * 1024
 _DIGITS_TO_ZERO: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
 # 2**63 has 19 digits: a shorter run of digits always fits 64 bits.
 _LONG_INTEGER: Final = b"0" * 19
+_HUGE: Final = float(2**63)
+# Looked at one by one, so there is a limit; real data has a handful that are this long and this large.
+_MAX_LONG_NUMBERS: Final = 10_000
 _DIGITS: Final = re.compile(rb"[0-9]+")
 
 
@@ -64,7 +68,7 @@ def parse_json(data: bytes, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
     if colons and orjson.dumps(document).count(b":") != colons:
         raise _duplicate_key(data)
     if _LONG_INTEGER in data.translate(_DIGITS_TO_ZERO):
-        _refuse_long_integers(data)
+        _refuse_long_integers(document, data)
     return document
 
 
@@ -89,16 +93,20 @@ def _nodes(outside: bytes) -> int:
 
 def _deeper(document: Any, limit: int) -> bool:
     """Whether `document` has more than `limit` levels."""
-    level = [document] if type(document) in (dict, list) else []
+    lists = [document] if type(document) is list else []
+    dicts = [document] if type(document) is dict else []
     for _ in range(limit):
-        if not level:
+        if not lists and not dicts:
             return False
-        below: list[Any] = []
-        for container in level:
-            values = container.values() if type(container) is dict else container
-            below += [value for value in values if type(value) is dict or type(value) is list]
-        level = below
-    return bool(level)
+        # Level by level instead of value by value: the loops run in C.
+        inside = [
+            value
+            for value in chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts)))
+            if type(value) is list or type(value) is dict
+        ]
+        lists = [value for value in inside if type(value) is list]
+        dicts = [value for value in inside if type(value) is dict]
+    return bool(lists or dicts)
 
 
 def _duplicate_key(data: bytes) -> JsonError:
@@ -137,12 +145,17 @@ def _duplicate_key(data: bytes) -> JsonError:
     return JsonError("a key appears twice in one object", 0)
 
 
-def _refuse_long_integers(data: bytes) -> None:
+def _refuse_long_integers(document: Any, data: bytes) -> None:
     """Raise `JsonError` if an integer of `data` does not fit 64 bits (signed or unsigned, as orjson reads them)."""
+    if not _has_huge_float(document):
+        return
     outside = _outside_strings(data)
     zeros = outside.translate(_DIGITS_TO_ZERO)
     end = 0
-    while (start := zeros.find(_LONG_INTEGER, end)) >= 0:
+    for _ in range(_MAX_LONG_NUMBERS):
+        start = zeros.find(_LONG_INTEGER, end)
+        if start < 0:
+            return
         run = _DIGITS.match(outside, start)
         assert run is not None
         end = run.end()
@@ -153,3 +166,21 @@ def _refuse_long_integers(data: bytes) -> None:
         value = int(run.group()) if end - start <= 20 else 2**64
         if value >= 2**64 or (before.endswith(b"-") and value > 2**63):
             raise JsonError("integer beyond 64 bits", 0)
+    raise JsonError(f"more than {_MAX_LONG_NUMBERS} numbers with 19 digits or more", 0)
+
+
+def _has_huge_float(document: Any) -> bool:
+    """Whether a float of `document` is so large that it may have been an integer beyond 64 bits."""
+    if type(document) is float:
+        return abs(document) >= _HUGE
+    level = [document]
+    while level:
+        values = [
+            value
+            for value in chain.from_iterable(c.values() if type(c) is dict else c for c in level)
+            if type(value) is float or type(value) is list or type(value) is dict
+        ]
+        if any(abs(value) >= _HUGE for value in values if type(value) is float):
+            return True
+        level = [value for value in values if type(value) is not float]
+    return False

@@ -21,7 +21,7 @@ from .answers import headers, message, plain_reply
 from .base import Reading, RefusedReading, Route
 from .headers import path_in_route, refuse_overrides, refuse_query, require_json
 from .json import JsonError, encode_json, parse_json
-from .text import collect, shown
+from .text import TooMuchText, collect, shown
 
 _PATHS: Final = frozenset({"", "/", "/mcp"})
 _POST: Final = Route("mcp.post")
@@ -51,9 +51,7 @@ _MAX_BATCH: Final = 64
 _MAX_METHOD: Final = 128
 _MAX_ID: Final = 256
 _MAX_TOOL: Final = 256
-# An answer of the client may be all text, and every text becomes a message.
-_MAX_NODES: Final = 500_000
-_MAX_TEXTS: Final = 100_000
+_MAX_NODES: Final = 250_000
 
 # Longest value of the headers that servers keep or compare (a session id may be a signed token).
 _HEADER_LENGTHS: Final = {"mcp-session-id": 1024, "mcp-protocol-version": 32, "last-event-id": 1024}
@@ -281,9 +279,10 @@ def _read_answer(document: dict[str, Any], request: AgentRequest, *, batch: bool
     if type(value) is not dict:
         raise _Invalid(f'"{name}" must be an object')
     found: list[Message] = []
-    collect(found, "tool", value, (name,))
-    if len(found) > _MAX_TEXTS:
-        raise _Invalid("the answer has too many texts")
+    try:
+        collect(found, "tool", value, (name,))
+    except TooMuchText:
+        raise _Invalid("the answer holds too many texts") from None
     attributes: dict[str, Scalar] = {"method": "response"}
     if batch:
         attributes["batch"] = True

@@ -18,14 +18,14 @@ from .base import Reading, Route
 from .chat import ChatError, read_messages, refuse_variants
 from .headers import path_in_route, refuse_overrides, refuse_query, require_json
 from .json import JsonError, encode_json, parse_json
-from .text import Place, collect, collect_name, shown
+from .text import Place, collect, collect_names, shown
 
 _PATHS: Final = frozenset({"/v1/chat/completions", "/chat/completions"})
 _CAPABILITIES: Final = (Capability.PROMPT_SEND.value, Capability.LLM_CALL.value)
 _ROUTE: Final = Route("openai.chat", _CAPABILITIES)
 
 # Every value may become a message, so this is lower than what the JSON reader could take.
-_MAX_NODES: Final = 100_000
+_MAX_NODES: Final = 50_000
 _MAX_MODEL: Final = 256
 
 # Members that another reader could take for one of ours, or that change what we judged.
@@ -50,7 +50,7 @@ _REDIRECTS: Final = frozenset(
     }
 )
 
-# `error.type` as OpenAI's API and its documentation name it, by status.
+# `error.type` by status, in the words of OpenAI and the servers that imitate it; the SDKs go by the status alone.
 _ERROR_TYPE: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -164,7 +164,7 @@ def _read_rest(document: dict[str, Any], found: list[Message]) -> int:
             collect(found, "tool", value, (key,))
             continue
         collect(found, "unread", value, (key,))
-        collect_name(found, "unread", key, ())
+    collect_names(found, "unread", document, ())
     return tool_count
 
 

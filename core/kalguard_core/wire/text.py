@@ -7,7 +7,7 @@ member, where it is text too, has the place of its value followed by `NAME` (no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ..action import Message
@@ -15,6 +15,8 @@ from ..action import Message
 Place = tuple[str | int, ...]
 
 NAME: Final = -1
+# Each costs a microsecond here and more in the firewall.
+MAX_TEXTS: Final = 100_000
 # Names up to this long and without spaces are identifiers; longer ones can carry a sentence.
 _NAME_LENGTH: Final = 64
 
@@ -53,6 +55,10 @@ WORDS: Final = frozenset(
 )
 
 
+class TooMuchText(Exception):
+    """More texts than one request may hold."""
+
+
 def place_name(place: Sequence[str | int]) -> str:
     """`("messages", 0, "content")` as `messages[0].content`; long names are cut."""
     name = ""
@@ -70,7 +76,10 @@ def shown(text: str, limit: int = 64) -> str:
 
 
 def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
-    """Append each text in `value`, which stands at `place`, to `found` with that role."""
+    """Append each text in `value`, which stands at `place`, to `found` with that role.
+
+    Raises `TooMuchText` when there could be more than `MAX_TEXTS`.
+    """
     if type(value) is str:
         if value not in WORDS:
             found.append(Message(role, value, place))
@@ -79,11 +88,12 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
         return
     waiting: list[tuple[Any, Place]] = [(value, place)]
     for container, where in waiting:  # grows while it is read
+        if len(found) + len(waiting) + len(container) > MAX_TEXTS:
+            raise TooMuchText
         members: Any
         if type(container) is dict:
             members = container.items()
-            for name in container:
-                collect_name(found, role, name, where)
+            collect_names(found, role, container, where)
         else:
             members = enumerate(container)
         for key, member in members:
@@ -95,10 +105,16 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
                 waiting.append((member, (*where, key)))
 
 
-def collect_name(found: list[Message], role: str, name: str, place: Place) -> None:
-    """Append the name of a member of the object at `place`, if it is long or odd enough to say something."""
-    if len(name) > _NAME_LENGTH or not name.isascii() or " " in name or not name.isprintable():
-        found.append(Message(role, name, (*place, name, NAME)))
+def collect_names(found: list[Message], role: str, names: Iterable[str], place: Place) -> None:
+    """Append the names of members of the object at `place` that are long or odd enough to say something."""
+    together = "".join(names)
+    if together.isascii() and " " not in together and together.isprintable() and len(together) <= _NAME_LENGTH:
+        return
+    found.extend(
+        Message(role, name, (*place, name, NAME))
+        for name in names
+        if len(name) > _NAME_LENGTH or " " in name or not (name.isascii() and name.isprintable())
+    )
 
 
 def rewritten(document: Any, before: Sequence[Message], after: Sequence[Message]) -> Any:
