@@ -1,0 +1,135 @@
+"""`kalguard envoy`: write the sidecar's configuration, and ask a real Envoy what it thinks of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import emit, fail, json_option
+
+if TYPE_CHECKING:
+    from ..envoy.render import Sidecar
+
+
+@click.group()
+def envoy() -> None:
+    """Render and validate Envoy configuration."""
+
+
+@envoy.command()
+@click.option("--listen", metavar="IP:PORT", default="127.0.0.1:10000", show_default=True, help="Where agents connect.")
+@click.option(
+    "--authz",
+    metavar="ADDRESS",
+    default="unix:///run/kalguard/authz.sock",
+    show_default=True,
+    help="The ext_authz server: unix:///path or host:port.",
+)
+@click.option("--authz-ca", metavar="FILE", help="CA of an ext_authz server on TCP (PEM).")
+@click.option("--authz-cert", metavar="FILE", help="Our client certificate for it (PEM).")
+@click.option("--authz-key", metavar="FILE", help="The key of that certificate (PEM).")
+@click.option("--authz-name", metavar="NAME", default="", help="Name in its certificate, if it is not the host.")
+@click.option("--http-api", metavar="HOST:PORT", default="127.0.0.1:9292", show_default=True, help="The HTTP API.")
+@click.option("--openai", metavar="NAME=URL", multiple=True, help="A model API, reached as /NAME/… (repeatable).")
+@click.option("--mcp", metavar="NAME=URL", multiple=True, help="An MCP server, reached as /mcp/NAME (repeatable).")
+@click.option("--http", metavar="NAME=URL", multiple=True, help="Another upstream, reached as /NAME/… (repeatable).")
+@click.option("--internal", metavar="NAME", multiple=True, help="This upstream is ours: tell it the agent's id.")
+@click.option("--max-body", metavar="BYTES", type=int, default=5 << 20, show_default=True, help="More is a 413.")
+@click.option(
+    "--authz-timeout", metavar="SECONDS", type=float, default=2.0, show_default=True, help="Then it is a denial."
+)
+@click.option(
+    "--admin",
+    metavar="PATH",
+    default="/run/kalguard/envoy-admin.sock",
+    show_default=True,
+    help="Unix socket of Envoy's admin interface.",
+)
+@click.option("--access-log", metavar="PATH", default="", help="Access log file instead of stdout.")
+@click.option("--ca-file", metavar="FILE", help="CA bundle that https upstreams are checked against.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@json_option
+def render(output: Path | None, as_json: bool, **options: object) -> None:
+    """Write the sidecar's Envoy configuration (YAML).
+
+    Without --openai, --mcp and --http, the upstreams are those of the demo: openai and tools on 127.0.0.1:9400.
+    """
+    from ..envoy.render import render as to_yaml
+    from ..envoy.targets import EnvoyConfigError
+
+    try:
+        text = to_yaml(_sidecar(options))
+        if output is not None:
+            output.write_text(text, encoding="utf-8")
+    except EnvoyConfigError as error:
+        fail(str(error), as_json=as_json, code=2)
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}", as_json=as_json)
+    if output is None:
+        emit(text.rstrip("\n"), {"ok": True, "config": text}, as_json=as_json)
+        return
+    emit(f"wrote {output}", {"ok": True, "output": str(output)}, as_json=as_json)
+
+
+@envoy.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--envoy", "binary", metavar="PATH", help="The Envoy binary (else KALGUARD_ENVOY, PATH, .venv-envoy).")
+@json_option
+def validate(file: Path, binary: str | None, as_json: bool) -> None:
+    """Run a configuration through the real Envoy (`envoy --mode validate`)."""
+    from ..envoy.binary import EnvoyNotFound, find_envoy
+    from ..envoy.binary import validate as ask
+
+    if not file.is_file():
+        fail(f"{file}: no such file", as_json=as_json, code=2)
+    try:
+        program = find_envoy(binary)
+    except EnvoyNotFound as error:
+        fail(str(error), as_json=as_json, code=2)
+    found = ask(file, program)
+    if not found.ok:
+        fail(f"{file}: refused by Envoy\n{found.problem}", as_json=as_json, data={"problem": found.problem})
+    emit(f"{file}: OK", {"ok": True, "file": str(file), "envoy": str(program)}, as_json=as_json)
+
+
+def _sidecar(options: dict[str, object]) -> Sidecar:
+    """The options as a `Sidecar`. Raises `EnvoyConfigError`."""
+    from ..envoy.render import DEFAULT_CA_FILE, DEFAULT_UPSTREAMS, AuthzTls, Sidecar
+    from ..envoy.targets import KINDS, EnvoyConfigError, Pipe, Socket, Upstream, parse_target
+
+    def word(name: str) -> str:
+        return str(options[name] or "")
+
+    def words(name: str) -> tuple[str, ...]:
+        value = options[name]
+        assert isinstance(value, tuple)
+        return value
+
+    internal = set(words("internal"))
+    upstreams = tuple(
+        Upstream.parse(kind, text, internal=text.partition("=")[0] in internal)
+        for kind in KINDS
+        for text in words(kind)
+    )
+    if unknown := internal - {upstream.name for upstream in upstreams}:
+        raise EnvoyConfigError(f"--internal {min(unknown)}: no upstream has that name")
+    files = (word("authz_ca"), word("authz_cert"), word("authz_key"))
+    if any(files) and not all(files):
+        raise EnvoyConfigError("--authz-ca, --authz-cert and --authz-key belong together: give all three")
+    max_body, timeout = options["max_body"], options["authz_timeout"]
+    assert isinstance(max_body, int)
+    assert isinstance(timeout, float)
+    return Sidecar(
+        upstreams=upstreams or DEFAULT_UPSTREAMS,
+        listen=Socket.parse(word("listen"), "--listen"),
+        authz=parse_target(word("authz"), "--authz"),
+        authz_tls=AuthzTls(*files, word("authz_name")) if all(files) else None,
+        http_api=Socket.parse(word("http_api"), "--http-api"),
+        max_body=max_body,
+        authz_timeout=timeout,
+        admin=Pipe.parse(word("admin"), "--admin"),
+        access_log=word("access_log"),
+        ca_file=word("ca_file") or DEFAULT_CA_FILE,
+    )

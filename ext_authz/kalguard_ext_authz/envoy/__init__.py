@@ -1,0 +1,1 @@
+"""Everything about the Envoy beside us: its configuration, its binary, its process."""

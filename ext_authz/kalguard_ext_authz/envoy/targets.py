@@ -1,0 +1,188 @@
+"""What the operator types, as values: addresses, Unix sockets and upstreams.
+
+Rules of this file: what reaches the Envoy configuration has been read here, strictly. A name is an alphabet
+of letters, digits and dashes; a URL has a scheme, a host and perhaps a path, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import string
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+# sun_path is 108 bytes on Linux, with the closing NUL; 104 on macOS (unix(7)).
+MAX_SOCKET_PATH: Final = 103
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+MODEL_KINDS: Final = ("openai",)
+KINDS: Final = (*MODEL_KINDS, "mcp", "http")
+# First path segments that the sidecar's own routes own.
+RESERVED_NAMES: Final = frozenset({"v1", "health", "mcp"})
+_NAME_LETTERS: Final = frozenset(string.ascii_lowercase + string.digits + "-")
+_HOST_LETTERS: Final = frozenset(string.ascii_lowercase + string.digits + "-._")
+_PATH_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/")
+
+
+class EnvoyConfigError(ValueError):
+    """A setting that no Envoy configuration can be made of. `str()` names the option and the problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """A TCP endpoint. `host` is an IP address or a DNS name, without brackets."""
+
+    host: str
+    port: int
+
+    @property
+    def is_ip(self) -> bool:
+        """Whether `host` is an IP address, so that no resolver is needed."""
+        return _is_ip(self.host)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Socket:
+        """`host:port` or `[ipv6]:port`. Raises `EnvoyConfigError`."""
+        host, colon, port = text.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise EnvoyConfigError(f"{option} {text!r}: put an IPv6 address in brackets, like [::1]:10000")
+        if not colon or not host:
+            raise EnvoyConfigError(f"{option} {text!r}: expected host:port, like 127.0.0.1:10000")
+        return cls(_host(host, f"{option} {text!r}"), _port(port, f"{option} {text!r}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A Unix stream socket, by its absolute path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Pipe:
+        """`unix:///path` or `/path`. Raises `EnvoyConfigError`."""
+        path = text.removeprefix("unix://").removeprefix("unix:")
+        if not path.startswith("/"):
+            raise EnvoyConfigError(f"{option} {text!r}: expected an absolute socket path, like unix:///run/x.sock")
+        if len(path.encode()) > MAX_SOCKET_PATH:
+            raise EnvoyConfigError(
+                f"{option}: {path!r} is {len(path.encode())} bytes long; a socket path may have {MAX_SOCKET_PATH}"
+            )
+        if not path.isprintable():
+            raise EnvoyConfigError(f"{option} {text!r}: unprintable characters in a path")
+        return cls(path)
+
+
+def parse_target(text: str, option: str) -> Socket | Pipe:
+    """A Unix socket where the text looks like one, else `host:port`. Raises `EnvoyConfigError`."""
+    if text.startswith(("unix:", "/")):
+        return Pipe.parse(text, option)
+    return Socket.parse(text, option)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One place that agents may be let through to.
+
+    `kind`: wire protocol of the route ("openai", "mcp", "http"); ext_authz is told it as a context extension.
+    `path`: where it begins on the upstream, "" or "/base" without a trailing slash.
+    `internal`: ours, so it may be told the agent's id (a vendor outside learns nothing about our agents).
+    """
+
+    kind: str
+    name: str
+    socket: Socket
+    tls: bool = False
+    path: str = ""
+    internal: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """The path on our listener, without a trailing slash."""
+        return f"/mcp/{self.name}" if self.kind == "mcp" else f"/{self.name}"
+
+    @property
+    def cluster(self) -> str:
+        """Name of the Envoy cluster."""
+        return f"{self.kind}_{self.name}"
+
+    @property
+    def authority(self) -> str:
+        """What the upstream sees as Host, whatever the agent wrote there."""
+        if self.socket.port == DEFAULT_PORTS["https" if self.tls else "http"]:
+            return str(self.socket).rpartition(":")[0]
+        return str(self.socket)
+
+    @classmethod
+    def parse(cls, kind: str, text: str, *, internal: bool = False) -> Upstream:
+        """`NAME=URL`. Raises `EnvoyConfigError` that names the option `--<kind>`."""
+        option = f"--{kind}"
+        name, equals, url = text.partition("=")
+        if not equals:
+            raise EnvoyConfigError(f"{option} {text!r}: expected NAME=URL, like {kind}=https://example.com")
+        where = f"{option} {text!r}"
+        _name(name, where)
+        if kind != "mcp" and name in RESERVED_NAMES:
+            raise EnvoyConfigError(f"{where}: the name {name!r} is taken by the sidecar's own routes")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise EnvoyConfigError(f"{where}: write the URL in ASCII, without spaces (punycode for hosts)")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise EnvoyConfigError(f"{where}: not a URL: {error}") from None
+        if parts.scheme not in DEFAULT_PORTS:
+            raise EnvoyConfigError(f"{where}: the URL must start with http:// or https://")
+        if parts.username is not None or parts.password is not None:
+            raise EnvoyConfigError(f"{where}: no credentials in the URL; they would end in logs")
+        if parts.query or parts.fragment or "?" in url or "#" in url:
+            raise EnvoyConfigError(f"{where}: no query and no fragment in the URL")
+        if not parts.hostname:
+            raise EnvoyConfigError(f"{where}: the URL has no host")
+        if port == 0:
+            raise EnvoyConfigError(f"{where}: port 0 cannot be connected to")
+        host = _host(parts.hostname, where)
+        path = parts.path.rstrip("/")
+        if not _PATH_LETTERS.issuperset(path) or any(part in ("", ".", "..") for part in path.split("/")[1:]):
+            raise EnvoyConfigError(f"{where}: the path must be plain, without escapes, '//' or '..'")
+        socket = Socket(host, port or DEFAULT_PORTS[parts.scheme])
+        return cls(kind, name, socket, parts.scheme == "https", path, internal)
+
+
+def _name(name: str, where: str) -> None:
+    if not name or len(name) > 63 or name.startswith("-") or not _NAME_LETTERS.issuperset(name):
+        raise EnvoyConfigError(f"{where}: a name is 1 to 63 letters a-z, digits and dashes, and starts with no dash")
+
+
+def _host(host: str, where: str) -> str:
+    if _is_ip(host):
+        return host
+    lower = host.lower()
+    # All-numeric "hosts" such as 127.1 are read as addresses by some resolvers: refuse the ambiguity.
+    if len(lower) > 253 or not _HOST_LETTERS.issuperset(lower) or lower.rpartition(".")[2].isdigit():
+        raise EnvoyConfigError(f"{where}: {host!r} is neither an IP address nor a host name")
+    if any(not label or label.startswith("-") for label in lower.split(".")):
+        raise EnvoyConfigError(f"{where}: {host!r} is neither an IP address nor a host name")
+    return lower
+
+
+def _port(port: str, where: str) -> int:
+    if not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
+        raise EnvoyConfigError(f"{where}: the port must be a number from 1 to 65535")
+    return int(port)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not getattr(address, "scope_id", None)

@@ -1,0 +1,99 @@
+"""Real parts for the Envoy tests: the binary, free ports, the demo upstream, an ext_authz server of our own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kalguard_ext_authz.envoy.binary import EnvoyNotFound, find_envoy
+from kalguard_ext_authz.envoy.process import Child
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo upstream, as its own process."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def seen(self) -> list[dict[str, object]]:
+        """The last requests as they arrived there."""
+        requests: list[dict[str, object]] = httpx.get(f"{self.url}/requests").json()["requests"]
+        return requests
+
+
+@pytest.fixture(scope="session")
+def envoy_binary() -> Path:
+    """A real Envoy. Missing in CI is a failure: those tests are the proof that the gate is closed."""
+    try:
+        return find_envoy()
+    except EnvoyNotFound as error:
+        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+            pytest.fail(f"CI needs a real Envoy: {error}")
+        pytest.skip(f"no Envoy: {error}")
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Returns a TCP port of loopback that nobody listens on, another one at each call."""
+    given: set[int] = set()
+
+    def take() -> int:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port: int = probe.getsockname()[1]
+            if port not in given:
+                given.add(port)
+                return port
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def demo_upstream(free_port: Callable[[], int]) -> Iterator[Demo]:
+    """The demo upstream in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="kalguard-demo-") as directory:
+        demo = Demo(free_port())
+        command = [sys.executable, "-m", "kalguard_ext_authz.demo", "--port", str(demo.port)]
+        child = Child("demo upstream", command, Path(directory) / "demo.log")
+        try:
+            child.wait_until(lambda: _answers(demo.port), 20)
+            yield demo
+        finally:
+            child.stop()
+
+
+@pytest.fixture
+def socket_directory() -> Iterator[Path]:
+    """A directory with a path short enough for Unix sockets (tmp_path may be too long for sun_path)."""
+    with tempfile.TemporaryDirectory(prefix="kg-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def module_socket_directory() -> Iterator[Path]:
+    """Like `socket_directory`, for fixtures that live as long as a module."""
+    with tempfile.TemporaryDirectory(prefix="kg-") as directory:
+        yield Path(directory)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.5).close()
+    except OSError:
+        time.sleep(0.02)
+        return False
+    return True
