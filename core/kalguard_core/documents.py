@@ -175,11 +175,7 @@ class _Reader:
             self._events = yaml.parse(_with_characters_for_pairs(self._text), Loader=_Loader)
             return self._document()
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-            raise self._error(
-                mark.line + 1 if mark is not None else 1, (), f"not valid YAML or JSON: {problem}"
-            ) from None
+            raise self._syntax_error(error) from None
         finally:
             # Frees the parser now: a generator that is dropped half-way keeps the whole text until collected.
             getattr(self._events, "close", lambda: None)()
@@ -269,6 +265,15 @@ class _Reader:
         self._values += values
         if self._values > MAX_VALUES:
             raise self._error(line, path[:3], f"more than {MAX_VALUES} values (aliases count as what they stand for)")
+
+    def _syntax_error(self, error: yaml.YAMLError) -> DocumentError:
+        if not isinstance(error, yaml.MarkedYAMLError):
+            return self._error(1, (), f"not valid YAML or JSON: {str(error).partition(chr(10))[0]}")
+        problem = f"not valid YAML or JSON: {error.problem or error.context}"
+        if error.context and error.context_mark:
+            problem += f" ({error.context} that starts in line {error.context_mark.line + 1})"
+        mark = error.problem_mark or error.context_mark
+        return self._error(mark.line + 1 if mark else 1, (), problem)
 
     def _error(self, line: int, path: Path, problem: str) -> DocumentError:
         return DocumentError(self._source, line, field_name(path), problem)
