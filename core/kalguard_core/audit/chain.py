@@ -25,7 +25,7 @@ import orjson
 
 GENESIS: Final = "0" * 64
 _TAIL: Final = len(b',"hash":"') + 64 + len(b'"}')
-_HEX: Final = frozenset(b"0123456789abcdef")
+HEX: Final = frozenset(b"0123456789abcdef")
 
 
 class LineError(ValueError):
@@ -76,7 +76,7 @@ def read_line(line: bytes) -> Line:
     """The line (with or without its line feed) after checking its own hash. Raises `LineError`."""
     line = line.removesuffix(b"\n")
     prefix, tail = line[:-_TAIL], line[-_TAIL:]
-    if not (tail.startswith(b',"hash":"') and tail.endswith(b'"}') and _HEX.issuperset(tail[9:-2])):
+    if not (tail.startswith(b',"hash":"') and tail.endswith(b'"}') and HEX.issuperset(tail[9:-2])):
         raise LineError("not an audit line: it does not end with its hash")
     stated = tail[9:-2].decode()
     if sha256(prefix).hexdigest() != stated:

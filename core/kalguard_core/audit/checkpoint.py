@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from .chain import Chain, LineError
+from .chain import HEX, Chain, LineError
 from .event import timestamp
 
 _MARK: Final = b',"signature":"'
@@ -74,11 +74,12 @@ def read_checkpoint(line: bytes) -> Checkpoint:
     signed, tail = line[:-_TAIL], line[-_TAIL:]
     try:
         document = orjson.loads(line)
-        signature = bytes.fromhex(tail[len(_MARK) : -2].decode("ascii"))
-    except ValueError:
-        raise LineError("not a checkpoint line: not valid JSON with a signature at its end") from None
+    except orjson.JSONDecodeError:
+        raise LineError("not a checkpoint line: not valid JSON") from None
     if not (
         tail.startswith(_MARK)
+        and tail.endswith(b'"}')
+        and HEX.issuperset(tail[len(_MARK) : -2])
         and isinstance(document, dict)
         and tuple(document) == _FIELDS
         and isinstance(document["seq"], int)
@@ -91,6 +92,6 @@ def read_checkpoint(line: bytes) -> Checkpoint:
         hash=document["hash"],
         time=document["time"],
         key_id=document["keyId"],
-        signature=signature,
+        signature=bytes.fromhex(document["signature"]),
         signed=signed,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -13,6 +13,7 @@ from kalguard_core.audit.chain import LineError, read_line
 
 # No line is longer: its fields are bounded. What is longer is not an audit log.
 MAX_LINE: Final = 1 << 20
+FOLLOW_SECONDS: Final = 0.2
 _BLOCK: Final = 1 << 16
 _NOT_LOGS: Final = (".checkpoints", ".lock", ".state")
 _ROTATED: Final = re.compile(r"\.(\d{12,20})-(\d{12,20})$")
@@ -51,10 +52,71 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a log file with their line feeds; an overlong line comes in pieces. Raises `OSError`."""
+    """The lines of the log file at `path`, see `lines_of`. Raises `OSError`."""
     with open_log(path) as file:
-        while line := file.readline(MAX_LINE):
-            yield line
+        yield from lines_of(file)
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of an open log with their line feeds; an overlong line comes in pieces. Raises `OSError`."""
+    while line := file.readline(MAX_LINE):
+        yield line
+
+
+def end_of_lines(file: BinaryIO) -> int:
+    """Where the last complete line of an open log ends. Raises `OSError`, and `ValueError` if it is no log."""
+    size = os.fstat(file.fileno()).st_size
+    return size - len(last_line(file.fileno(), size)[1])
+
+
+def lines_backwards(file: BinaryIO, end: int) -> Iterator[bytes]:
+    """The lines before offset `end`, without line feeds, last one first, so that a tail costs what it shows."""
+    rest = b""
+    while end > 0:
+        size = min(_BLOCK, end)
+        end -= size
+        first, found, complete = (os.pread(file.fileno(), size, end) + rest).partition(b"\n")
+        if found:
+            yield from reversed(complete.splitlines())
+        rest = first[:MAX_LINE]
+    if rest:
+        yield rest
+
+
+def follow_lines(path: Path, file: BinaryIO, offset: int, sleep: Callable[[float], None]) -> Iterator[bytes]:
+    """Lines written to `path` (open as `file`) after `offset`, over rotations and renames, for ever."""
+    rest = b""
+    own = file
+    own.seek(offset)
+    try:
+        while True:
+            successor = _successor(path, own)
+            # what was written before the rename is read after it was noticed, so nothing falls between
+            *lines, rest = (rest + own.read()).split(b"\n")
+            yield from lines
+            if successor is not None:
+                if own is not file:
+                    own.close()
+                own, rest = successor, b""
+                continue
+            own.seek(min(own.tell(), os.fstat(own.fileno()).st_size))  # truncated under us: go on at its end
+            if not lines:
+                sleep(FOLLOW_SECONDS)
+    finally:
+        if own is not file:
+            own.close()
+
+
+def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
+    """The file at `path` if that is not `file` any more."""
+    try:
+        named = path.open("rb")
+    except FileNotFoundError:  # between a rename and the new file
+        return None
+    if os.path.samestat(os.fstat(named.fileno()), os.fstat(file.fileno())):
+        named.close()
+        return None
+    return named
 
 
 def rotated_name(path: Path, first: int, last: int) -> Path:
