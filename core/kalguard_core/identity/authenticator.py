@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 from ..codes import ErrorCode
 from ..request import AgentRequest, Refusal
 from .identity import Identity
-from .jws import looks_like_token
+from .jws import looks_like_token, may_hide_token
 from .principals import PrincipalMap
 from .revocations import Revocations
 from .verifier import TokenVerifier
@@ -118,18 +118,15 @@ def _same(token: str | None, other: str | None) -> str | None:
 def _token_in(value: str) -> str | None:
     """The token in a value that need not hold one. A token beside anything else is refused."""
     value = value.strip(" \t")
-    if "." not in value:
+    if not may_hide_token(value):
         return None
-    if looks_like_token(value) and "," not in value and " " not in value:
-        return value
-    for piece in value.replace(",", " ").replace("\t", " ").split(" "):
-        if looks_like_token(piece.strip('"')):
-            _refuse("a credential header is repeated or holds more than a token")
-    return None
+    if not looks_like_token(value) or "," in value or " " in value:
+        _refuse("a credential header is repeated or holds more than a token")
+    return value
 
 
 def _has_bearer(value: str) -> bool:
-    return any(piece.strip(" \t").lower().startswith("bearer ") for piece in value.split(","))
+    return any(piece.strip(" \t").partition(" ")[0].lower() == "bearer" for piece in value.split(","))
 
 
 def _refuse(detail: str) -> NoReturn:

@@ -61,6 +61,7 @@ def issue_token(
     `key`: the secret for HS256, else a private key (object or PEM text) of the type that `alg` is pinned to.
     Raises `KeyMaterialError` when the key does not fit `alg` or is too weak.
     """
+    signing_key = _signing_key(key, alg)
     claims: dict[str, Any] = {
         "sub": agent_id,
         "iss": issuer,
@@ -72,7 +73,7 @@ def issue_token(
     claims |= {name: value for name, value in optional.items() if value is not None}
     header = {"alg": alg, "typ": "JWT"} | ({"kid": kid} if kid is not None else {})
     signed = f"{_segment(header)}.{_segment(claims)}"
-    signature = ALGORITHMS[alg].sign(signed.encode("ascii"), _signing_key(key, alg))
+    signature = ALGORITHMS[alg].sign(signed.encode("ascii"), signing_key)
     return f"{signed}.{encode_base64url(signature)}"
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 16  # of claims; real tokens stay under 5
+# base64url of an opening brace and a quoted name, a space, a line feed, a carriage return or a tab
+TOKEN_STARTS: Final = ("eyJ", "eyA", "ewo", "ew0", "ewk")
 MAX_INTEGER: Final = 2**63 - 1  # what other JSON readers and CEL can hold
 
 
@@ -34,10 +36,14 @@ class Parts:
 def looks_like_token(text: str) -> bool:
     """Whether `text` has the shape of a compact JWS: three parts, the first a base64url JSON object.
 
-    `{` followed by any ASCII character encodes to "e" and one of "w" to "3"; a `"` or space gives "ey", a line
-    break "ew". No other header is a token here, so an API key with two dots ("ya29.c.…") is not mistaken for one.
+    An API key with two dots ("ya29.c.…") is not mistaken for one.
     """
-    return text.startswith(("ey", "ew")) and text.count(".") == 2
+    return text.startswith(TOKEN_STARTS) and text.count(".") == 2
+
+
+def may_hide_token(text: str) -> bool:
+    """Whether a token may stand somewhere inside `text`, for text that must not hold one."""
+    return text.count(".") >= 2 and any(start in text for start in TOKEN_STARTS)
 
 
 def split(token: str) -> Parts:

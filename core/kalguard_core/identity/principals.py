@@ -97,7 +97,7 @@ def _is_plain(principal: str) -> bool:
     """
     if len(principal) > MAX_PRINCIPAL or not is_name(principal, MAX_PRINCIPAL):
         return False
-    if not {"%", "?", "#", "\\", "*", ","}.isdisjoint(principal):
+    if not {" ", "%", "?", "#", "\\", "*", ","}.isdisjoint(principal):
         return False
     scheme, separator, rest = principal.partition("://")
     segments = rest.split("/") if separator else scheme.split("/")
