@@ -79,10 +79,12 @@ class Gate:
         try:
             await self._audit.record(request, decision, transport=transport, latency_us=int(latency * 1e6))
         except AuditUnavailable as error:
-            self._metrics.audit_unrecorded()
+            self._metrics.audit_unrecorded.inc()
+            self._metrics.audit_up(False)
             _log.error("audit_unavailable", request_id=request.id, error=str(error))
             return _without_audit(decision) if decision.allowed else decision
-        self._metrics.audit_recorded(max(1, len(decision.verdicts)))
+        self._metrics.audit_events.inc(max(1, len(decision.verdicts)))
+        self._metrics.audit_up(True)
         return decision
 
 

@@ -34,6 +34,7 @@ SERVICE: Final = "envoy.service.auth.v3.Authorization"
 ENVELOPE_BYTES: Final = 1024 * 1024
 _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _OK, _PERMISSION_DENIED, _UNAUTHENTICATED = 0, 7, 16  # google.rpc.Code
+_SOCKET_MODE: Final = 0o660  # ours and our group's (Envoy's), nobody else's: whoever opens it is believed
 _REQUEST_ID: Final = "x-kalguard-request-id"
 
 
@@ -206,10 +207,8 @@ class GrpcServer:
         tls_key: Path | None = None,
         tls_client_ca: Path | None = None,
         reflection: bool = False,
-        socket_mode: int = 0o660,
     ) -> None:
         self._address = address
-        self._socket_mode = socket_mode
         self._credentials = _credentials(tls_cert, tls_key, tls_client_ca)
         self.trusted = is_unix(address) or tls_client_ca is not None or trust == "network"
         self._service = CheckService(
@@ -262,7 +261,7 @@ class GrpcServer:
         path = Path(unix_path(self._address))
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         # The mode must be right from the first moment, so it comes from the umask, not from a later chmod.
-        before = os.umask(0o777 & ~self._socket_mode)
+        before = os.umask(0o777 & ~_SOCKET_MODE)
         try:
             self._add_port(f"unix:{path}")
         finally:

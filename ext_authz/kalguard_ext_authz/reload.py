@@ -228,13 +228,13 @@ class Documents:
             problem = _describe(watched, error)
             if problem != watched.error:
                 _log.error("reload_refused", document=watched.name, error=problem, in_force=watched.version)
-                self._metrics.reloaded(watched.name, ok=False)
+                self._metrics.reloaded(watched.name, "failed")
             watched.error = problem
             watched.rejected = contents if isinstance(error, (ValueError, DocumentError)) else None
             self._metrics.document(watched.name, watched.version, degraded=True)
             return ReloadResult(False, problem, watched.version)
         self._put(watched, contents, value)
-        self._metrics.reloaded(watched.name, ok=True)
+        self._metrics.reloaded(watched.name, "ok")
         _log.info("reloaded", document=watched.name, version=watched.version)
         return ReloadResult(True, None, watched.version)
 

@@ -17,11 +17,11 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
-from kalguard_core.inflight import InFlight
-from kalguard_core.wire.registry import PROTOCOLS
 
 from kalguard_core.guard import Guard
+from kalguard_core.inflight import InFlight
 from kalguard_core.tools import SlidingWindowStore
+from kalguard_core.wire.registry import PROTOCOLS
 
 from . import logs
 from .admin import create_admin
@@ -151,7 +151,6 @@ class Application:
                 tls_key=settings.grpc_tls_key,
                 tls_client_ca=settings.grpc_tls_client_ca,
                 reflection=settings.grpc_reflection,
-                socket_mode=int(settings.socket_mode, 8),
             )
             self.addresses["grpc"] = await self._grpc.start()
         if settings.http:
@@ -180,7 +179,7 @@ class Application:
 
     async def _serve(self, name: str, app: Any, address: str, setting: str) -> None:
         if is_unix(address):
-            server = HttpServer(app, uds=unix_path(address), socket_mode=int(self.settings.socket_mode, 8))
+            server = HttpServer(app, uds=unix_path(address))
         else:
             host, port = host_port(address, setting)
             server = HttpServer(app, host=host, port=port)

@@ -78,7 +78,6 @@ class Settings(BaseModel):
         description="gRPC over TCP: CA of client certificates; makes them mandatory, and callers trusted.",
     )
     grpc_reflection: Flag = Field(False, description="Serve gRPC reflection.")
-    socket_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$", description="Mode of our Unix sockets (octal).")
     admin_address: str = Field(
         "unix:///run/kalguard/admin.sock",
         description="Admin API: unix:///path, host:port (needs a token), or off.",

@@ -14,6 +14,7 @@ import pytest
 from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from kalguard_core.action import Action
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision, Reply, Verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from kalguard_ext_authz.settings import Settings, SettingsError, host_port, load_settings
 
 GOOD_SECRET = "s" * 40

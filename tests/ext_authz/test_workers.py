@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 from kalguard_ext_authz.workers import FairWorkers
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import KalGuardProcess, StartFailed, start_kalguard
 
 CASES = [json.loads(line) for line in Path(__file__).with_name("kalguard-http.jsonl").read_text().splitlines()]

@@ -36,16 +36,21 @@ class Policy:
         self._asking_risk = self._all & ~self._risk.others
 
     @classmethod
-    def parse(cls, text: str, source: str) -> Policy:
-        """Read a policy in YAML or JSON. Raises `DocumentError`: `source:line: field: problem`."""
+    def parse(cls, text: str, source: str, *, default: Outcome = Outcome.DENY) -> Policy:
+        """Read a policy in YAML or JSON. Raises `DocumentError`: `source:line: field: problem`.
+
+        `default` is what a document without `defaultDecision` gets.
+        """
         content, document = load(PolicyDocument, text, source)
         rules = tuple(
             read_rule(rule, number, Place(document, ("rules", number))) for number, rule in enumerate(content.rules)
         )
         _refuse_twins(rules, document)
-        default = Match(Outcome(content.default_decision), None, content.default_reason)
+        if "default_decision" in content.model_fields_set:
+            default = Outcome(content.default_decision)
+        otherwise = Match(default, None, content.default_reason)
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-        return cls(rules, default, digest[:_VERSION_DIGITS], document.line(("defaultDecision",)))
+        return cls(rules, otherwise, digest[:_VERSION_DIGITS], document.line(("defaultDecision",)))
 
     def evaluate(self, query: PolicyQuery, risk: int | None) -> Match | None:
         """What the first matching rule says, else the default.
