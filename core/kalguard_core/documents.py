@@ -33,8 +33,9 @@ MAX_DEPTH: Final = 64
 
 # A character beyond U+FFFF as JSON escapes it; libyaml refuses this form, Python's json.dumps writes it.
 _SURROGATE_PAIR: Final = re.compile(r"\\\\|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
-# All but the "printable" characters of the YAML specification: control characters and lone surrogates.
-_UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# All but the "printable" characters of the YAML specification: control characters and lone surrogates. Also the
+# line breaks that only YAML 1.1 knows (U+0085, U+2028, U+2029): inside quotes it would fold them to a space.
+_UNREADABLE: Final = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EXPECTED: Final = "Input should be "
 _PROBLEMS: Final = {
     "extra_forbidden": "unknown key (misspelled? it would be ignored, so it is refused)",
@@ -167,10 +168,11 @@ class _Reader:
     def read(self) -> Any:
         if len(self._text) > MAX_CHARACTERS:
             raise self._error(1, (), f"the document is longer than {MAX_CHARACTERS} characters")
-        bad = _UNPRINTABLE.search(self._text)
+        bad = _UNREADABLE.search(self._text)
         if bad:
             line = self._text.count("\n", 0, bad.start()) + 1
-            raise self._error(line, (), f"the character U+{ord(bad.group()):04X} is not allowed in a document")
+            code = f"U+{ord(bad.group()):04X}"
+            raise self._error(line, (), f"the character {code} is not allowed in a document: escape it in quotes")
         try:
             self._events = yaml.parse(_with_characters_for_pairs(self._text), Loader=_Loader)
             return self._document()
@@ -273,7 +275,8 @@ class _Reader:
         if error.context and error.context_mark:
             problem += f" ({error.context} that starts in line {error.context_mark.line + 1})"
         mark = error.problem_mark or error.context_mark
-        return self._error(mark.line + 1 if mark else 1, (), problem)
+        last = len(self._text.splitlines())  # libyaml finds the end of the text one line further
+        return self._error(min(mark.line + 1, last) if mark else 1, (), problem)
 
     def _error(self, line: int, path: Path, problem: str) -> DocumentError:
         return DocumentError(self._source, line, field_name(path), problem)
