@@ -58,7 +58,8 @@ def parse_json(data: bytes, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
         document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise JsonError(error.msg, error.pos) from None
-    if data.count(b"[") + data.count(b"{") > max_depth and _deeper(document, min(max_depth, _WRITER_DEPTH)):
+    max_depth = min(max_depth, _WRITER_DEPTH)
+    if data.count(b"[") + data.count(b"{") > max_depth and _deeper(document, max_depth):
         raise JsonError(f"nested deeper than {max_depth} levels", 0)
     colons = data.count(b":")
     if b"\\" in data and b"\\u003" in data:
@@ -171,9 +172,7 @@ def _refuse_long_integers(document: Any, data: bytes) -> None:
 
 def _has_huge_float(document: Any) -> bool:
     """Whether a float of `document` is so large that it may have been an integer beyond 64 bits."""
-    if type(document) is float:
-        return abs(document) >= _HUGE
-    level = [document]
+    level: list[Any] = [[document]]
     while level:
         values = [
             value

@@ -283,9 +283,7 @@ def _read_answer(document: dict[str, Any], request: AgentRequest, *, batch: bool
         collect(found, "tool", value, (name,))
     except TooMuchText:
         raise _Invalid("the answer holds too many texts") from None
-    attributes: dict[str, Scalar] = {"method": "response"}
-    if batch:
-        attributes["batch"] = True
+    attributes: dict[str, Scalar] = {"batch": True} if batch else {}
     return _plain("mcp:response", request, attributes, expects_reply=False, messages=tuple(found))
 
 
@@ -326,7 +324,9 @@ def _add_context(attributes: dict[str, Scalar], request: AgentRequest) -> None:
 
 def _is_understood(action: Action) -> bool:
     method = action.attributes.get("method")
-    return method in (_REQUESTS if action.expects_reply else _NOTIFICATIONS) or action.name == "mcp:response"
+    # Answers of the client, GET and DELETE have no method; the names of their actions prove nothing, since a
+    # call may be of a method "response".
+    return method is None or method in (_REQUESTS if action.expects_reply else _NOTIFICATIONS)
 
 
 def _not_supported(action: Action) -> str:
@@ -335,7 +335,7 @@ def _not_supported(action: Action) -> str:
 
 def _known(messages: list[Any], request: AgentRequest, *, batch: bool) -> tuple[Action, ...]:
     """Stand-ins for the calls of an invalid body whose ids can be told, so that each gets its answer."""
-    attributes: dict[str, Scalar] = {"method": "invalid", "batch": batch} if batch else {"method": "invalid"}
+    attributes: dict[str, Scalar] = {"method": "invalid", "batch": True} if batch else {"method": "invalid"}
     ids = [
         each["id"]
         for each in messages
@@ -355,7 +355,7 @@ def _answer(verdict: Verdict, decision: Decision) -> dict[str, Any]:
     """The JSON-RPC error of one call."""
     reason = "Requires approval" if verdict.outcome is Outcome.REQUIRE_APPROVAL else verdict.reason
     code = verdict.code or decision.code
-    unknown = verdict.action.name.startswith("mcp:") and not _is_understood(verdict.action)
+    unknown = not _is_understood(verdict.action)
     rpc = _METHOD_NOT_FOUND if unknown and code is ErrorCode.POLICY_DENY else None
     return _error(verdict.action.call_id, decision, code, reason, rpc)
 

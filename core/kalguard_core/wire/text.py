@@ -135,7 +135,7 @@ def rewritten(document: Any, before: Sequence[Message], after: Sequence[Message]
             dropped.append(old.where[:-1])
             continue
         root = _put(root, fresh, old.where, new.text)
-    for place in dropped:
+    for place in sorted(dropped, key=len, reverse=True):  # a member before the object that holds it
         root = _put(root, fresh, place, None)
     return root
 

@@ -1,0 +1,187 @@
+"""Plain HTTP: what policy judges is what the upstream will do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wire_support import denied, read, refused, request
+
+from kalguard_core.codes import ErrorCode
+from kalguard_core.request import AgentRequest, Refusal
+from kalguard_core.wire.registry import PROTOCOLS
+
+
+def asked(path: str = "/items", **changes: Any) -> AgentRequest:
+    return request("http", path, **{"method": "GET", "headers": {}, **changes})
+
+
+def test_a_request_is_about_its_method_host_and_path() -> None:
+    (action,) = read(asked("/v1/items/7?q=a%2Fb", host="API.Example.COM:8443")).actions
+    assert action.name == "http:request"
+    assert action.capabilities == ("network:outbound",)
+    assert action.resource == "api.example.com:8443/v1/items/7"
+    assert action.attributes == {"method": "GET", "host": "api.example.com", "path": "/v1/items/7", "port": 8443}
+    assert not PROTOCOLS["http"].route(asked()).reads_body
+
+
+@pytest.mark.parametrize(
+    ("path", "judged"),
+    [
+        ("/", "/"),
+        ("/a/", "/a/"),
+        ("/%61dmin", "/admin"),
+        ("/a%7eb", "/a~b"),
+        ("/caf%c3%a9", "/caf%C3%A9"),
+        ("/a%20b", "/a%20b"),
+        ("/.well-known/x", "/.well-known/x"),
+        ("/a..b/c.", "/a..b/c."),
+        ("/a:b@c;d=e,f", "/a:b@c;d=e,f"),
+    ],
+)
+def test_a_path_is_judged_in_its_plainest_form(path: str, judged: str) -> None:
+    assert read(asked(path)).actions[0].attributes["path"] == judged
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "*",
+        "items",
+        "http://evil.test/x",
+        "//evil.test/x",
+        "/a//b",
+        "/..",
+        "/.",
+        "/a/../b",
+        "/a/./b",
+        "/a/..;x=1/b",
+        "/a/.;/b",
+        "/a/%2e%2e/b",
+        "/a/.%2E/b",
+        "/a%2fb",
+        "/a%2Fb",
+        "/a%5cb",
+        "/a%5Cb",
+        "/a%00",
+        "/a%0d%0aX:1",
+        "/a%7f",
+        "/a%252fb",
+        "/a%25252fb",
+        "/a%c0%ae%c0%ae/b",
+        "/a%ff",
+        "/a%",
+        "/a%2",
+        "/a%zz",
+        "/a%u002e",
+        "/a\\b",
+        "/a#b",
+        "/a b",
+        "/a\tb",
+        "/a\x00b",
+        "/caf\u00e9",
+        "/\uff0e\uff0e/x",
+        "/x?a=\n",
+        "/x?a= b",
+        "/x?a#b",
+    ],
+)
+def test_a_path_that_servers_read_differently_is_refused(path: str) -> None:
+    assert refused(asked(path)).code is ErrorCode.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["_method=DELETE", "a=1&_method=DELETE", "a;_METHOD=x", "%5fmethod=x", "_%6Dethod=x", "+_method=x", "_method[]=x"],
+)
+def test_a_method_in_the_query_is_refused(query: str) -> None:
+    assert refused(asked(f"/x?{query}")).code is ErrorCode.BAD_REQUEST
+
+
+@pytest.mark.parametrize("query", ["a=_method", "a_method=1", "x=%2F..%2F", "q=%ff"])
+def test_other_queries_pass(query: str) -> None:
+    assert read(asked(f"/x?{query}"))
+
+
+@pytest.mark.parametrize("host", ["h", "h.test", "10.0.0.1:80", "[::1]", "[::1]:8080", "a_b.svc"])
+def test_hosts_are_known(host: str) -> None:
+    assert read(asked(host=host)).actions[0].resource == f"{host}/items"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ":80",
+        "h:",
+        "h:x",
+        "h:080",
+        "h:123456",
+        "u@h",
+        "u:p@h",
+        "h/x",
+        "h h",
+        "h,i",
+        "h.",
+        ".h",
+        "a..b",
+        "h\\i",
+        "[::1",
+        "[]",
+        "[::1]x",
+        "[g]",
+        "h\u00e9",
+        "h%00",
+        "h:\u00b2",
+    ],
+)
+def test_hosts_that_are_not_exact_are_refused(host: str) -> None:
+    assert refused(asked(host=host)).code is ErrorCode.BAD_REQUEST
+
+
+@pytest.mark.parametrize("name", ["x-http-method-override", "x-method-override", "x-http-method", "x-original-url"])
+def test_headers_that_name_another_method_or_path_are_refused(name: str) -> None:
+    assert refused(asked(headers={name: "DELETE"})).code is ErrorCode.BAD_REQUEST
+
+
+def test_tunnels_and_upgrades_are_denied() -> None:
+    assert refused(asked(method="CONNECT")).code is ErrorCode.POLICY_DENY
+    for protocol in ("websocket", "WebSocket", "h2c"):
+        assert refused(asked(headers={"upgrade": protocol})).code is ErrorCode.POLICY_DENY
+
+
+@pytest.mark.parametrize("method", ["get", "delete", "TRACE", "BREW", "", "GET "])
+def test_unknown_methods_are_not_allowed(method: str) -> None:
+    assert refused(asked(method=method)).code is ErrorCode.METHOD_NOT_ALLOWED
+
+
+def test_a_denial_is_our_own_json() -> None:
+    reply = PROTOCOLS["http"].reply(asked(), denied(reason="no matching rule"))
+    assert reply.status == 403
+    assert json.loads(reply.body) == {
+        "allowed": False,
+        "decision": "deny",
+        "message": "no matching rule",
+        "requestId": "req_1",
+        "errorCode": "POLICY_DENY",
+        "ok": True,
+        "reason": "no matching rule",
+    }
+
+
+@given(
+    st.text(max_size=20) | st.text(st.sampled_from("/.%2eEfF5cC0;?_a\\"), max_size=12).map("/".__add__),
+    st.text(max_size=10),
+)
+def test_no_path_or_host_ends_in_anything_but_a_refusal(path: str, host: str) -> None:
+    for name in ("h", host):
+        with contextlib.suppress(Refusal):
+            resource = read(asked(path, host=name)).actions[0].resource
+            assert resource is not None
+            assert "/../" not in f"{resource}/"
+            assert "//" not in resource
