@@ -74,6 +74,19 @@ class Limits:
     max_connections: int = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What was answered without ever becoming a request, because its head could not be read or came too late.
+
+    `peer`: host:port or "unix". There is no method, path or agent to speak of.
+    """
+
+    request_id: str
+    peer: str
+    code: ErrorCode
+    reason: str
+
+
 # Connections over the limit that may wait for their 429 to be read; more are reset at once.
 _OVERFLOW: Final = 64
 
@@ -96,8 +109,11 @@ class HttpServer:
         header_timeout: float | None = None,
         max_connections: int | None = None,
         keep_alive: float | None = None,
+        on_unread: Callable[[Unread], None] | None = None,
     ) -> None:
         """`header_timeout`, `max_connections` and `keep_alive` override the same fields of `limits`.
+
+        `on_unread` is told about every answer that the app never saw, so that it can be counted and audited.
 
         Raises `ValueError` unless exactly one kind of address is given.
         """
@@ -111,6 +127,7 @@ class HttpServer:
             keep_alive=base.keep_alive if keep_alive is None else keep_alive,
         )
         self._app = app
+        self._on_unread = on_unread
         self._host = host
         self._port = port
         self._uds = None if uds is None else Path(uds)
@@ -150,7 +167,7 @@ class HttpServer:
         config.load()
 
         def protocol() -> _Protocol:
-            return _Protocol(config, self._state, self._limits, loop)
+            return _Protocol(config, self._state, self._limits, loop, self._on_unread)
 
         if self._uds is not None:
             listener = _listen_unix(self._uds)
@@ -233,11 +250,17 @@ class _Protocol(HttpToolsProtocol):
     """
 
     def __init__(
-        self, config: Config, server_state: ServerState, limits: Limits, loop: asyncio.AbstractEventLoop
+        self,
+        config: Config,
+        server_state: ServerState,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        on_unread: Callable[[Unread], None] | None,
     ) -> None:
         super().__init__(config, server_state, {}, loop)
         self.access_log = False  # audit and metrics say more, and an access log would hold query strings
         self._limits = limits
+        self._on_unread = on_unread
         self._raw: asyncio.Transport
         self._head_done = False
         self._head_bytes = 0
@@ -344,6 +367,7 @@ class _Protocol(HttpToolsProtocol):
             self._refuse_head(problem)
         self._head_done = True
         self._clear_timer()
+        self._unset_keepalive_if_required()
         super().on_headers_complete()
         # as it was sent: uvicorn's URL reader drops what it takes for a fragment
         self.scope["raw_path"], _, self.scope["query_string"] = self.url.partition(b"?")
@@ -411,6 +435,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.cycle.body = bytearray()  # what was never read must not live as long as the connection
         if self._closing():
             return
         if not self.cycle.more_body:
@@ -430,11 +455,14 @@ class _Protocol(HttpToolsProtocol):
             )
 
     def _answer_and_close(self, code: ErrorCode, reason: str) -> None:
-        """Answer what never became a request. There is nothing to decide and nobody to audit: it is logged."""
+        """Answer what never became a request: there is nothing to decide."""
         self._deaf = True
         request_id = "req_" + token_hex(12)
         peer = f"{self.client[0]}:{self.client[1]}" if self.client else "unix"
-        _log.info("http_refused", peer=peer, code=code.value, reason=reason, request_id=request_id)
+        # at debug, as anybody who reaches the port could fill a log with these
+        _log.debug("http_unread", peer=peer, code=code.value, reason=reason, request_id=request_id)
+        if self._on_unread is not None:
+            self._on_unread(Unread(request_id, peer, code, reason))
         body = orjson.dumps(
             {
                 "allowed": False,
@@ -460,7 +488,8 @@ class _Protocol(HttpToolsProtocol):
         if self._closing():
             return
         self._unset_keepalive_if_required()
-        self._set_timer(self._limits.linger_timeout, self._raw.abort)
+        patience = self._limits.write_timeout if self.flow.write_paused else self._limits.linger_timeout
+        self._set_timer(patience, self._raw.abort)
         cycle = self.cycle
         peer_may_send = self._deaf or cycle is None or cycle.more_body
         if self._peer_done or not peer_may_send or not self._raw.can_write_eof():
@@ -482,7 +511,7 @@ class _Protocol(HttpToolsProtocol):
         if self._head_bytes:
             self._answer_and_close(ErrorCode.REQUEST_TIMEOUT, "request head timed out")
         else:
-            self._raw.abort()
+            self._raw.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

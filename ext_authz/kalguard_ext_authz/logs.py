@@ -6,6 +6,7 @@ also those of uvicorn, grpc and other users of the standard library's logging.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -121,7 +122,7 @@ def redact(value: Any, depth: int = 0) -> Any:
     if depth >= _MAX_DEPTH:
         return REDACTED if isinstance(value, Mapping | list | tuple) else value
     if isinstance(value, Mapping):
-        return {key: _shown(key, item, depth + 1) for key, item in value.items()}
+        return {str(key): _shown(key, item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [redact(item, depth + 1) for item in value]
     return value
@@ -159,4 +160,7 @@ def _holds_jwt(word: str) -> bool:
 
 
 def _dumps(value: Any, **_: Any) -> str:
-    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
+    try:
+        return orjson.dumps(value, default=repr).decode()
+    except TypeError:  # lone surrogates or huge integers: a log line must never be lost to what it says
+        return json.dumps(value, default=repr)
