@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -53,14 +54,16 @@ class FairWorkers:
                 continue
             self._free -= 1
             self._running.add(agent_id)
-            loop = future.get_loop()
-            self._pool.submit(work).add_done_callback(
-                lambda done, agent_id=agent_id, future=future, loop=loop: loop.call_soon_threadsafe(  # type: ignore[misc]
-                    self._finished, agent_id, future, done
-                )
-            )
+            self._pool.submit(work).add_done_callback(partial(self._hand_back, agent_id, future))
 
-    def _finished(self, agent_id: str, future: asyncio.Future[Any], done: Any) -> None:
+    def _hand_back(self, agent_id: str, future: asyncio.Future[Any], done: Future[Any]) -> None:
+        """In the worker thread: let the event loop take the result."""
+        try:
+            future.get_loop().call_soon_threadsafe(self._finished, agent_id, future, done)
+        except RuntimeError:
+            pass  # the loop was closed meanwhile: nobody waits for the result any more
+
+    def _finished(self, agent_id: str, future: asyncio.Future[Any], done: Future[Any]) -> None:
         self._free += 1
         self._running.discard(agent_id)
         if queue := self._waiting.pop(agent_id, None):
