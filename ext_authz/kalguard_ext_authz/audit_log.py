@@ -34,6 +34,7 @@ from .state import State, StateError
 RETRY_SECONDS: Final = 0.5  # between two attempts to open a failing sink
 CHECKPOINT_RETRY_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 1.0  # what a power cut can cost with fsync "interval"
+_VERSION: Final = version("kalguard")
 _log = structlog.get_logger("kalguard.audit")
 
 
@@ -227,9 +228,7 @@ class AuditLog:
         ]
         if not self._started:
             signer = self._state.key_id if self._checkpoints is not None else ""
-            events.append(
-                started_event(_event_id(), now, version=version("kalguard"), key_id=signer, detail=self._lost)
-            )
+            events.append(started_event(_event_id(), now, version=_VERSION, key_id=signer, detail=self._lost))
         if events or self._missed is not None:
             self._write(events)
         self._torn.clear()
@@ -251,7 +250,11 @@ class AuditLog:
             chain = Chain(instance, last.seq, last.hash)
         if self._checkpoints is None:
             return chain
-        signed = self._checkpoints.last(instance, self._state.signing_key.public_key())
+        try:
+            signed = self._checkpoints.last(instance, self._state.signing_key.public_key())
+        except OSError as error:
+            self._checkpoint_problem = f"checkpoints: {self._checkpoints.path}: {error.strerror}"
+            return chain
         if signed is None or signed.seq <= chain.seq:
             return chain
         self._lost = f"the log ended with line {chain.seq}, but line {signed.seq} had been signed: lines are missing"

@@ -92,7 +92,8 @@ class FileSink:
 
     def _lock(self) -> None:
         """One writer: two chains in one file could never be verified."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.path.parent.exists():
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.path.with_name(self.path.name + ".lock")
         if self._lock_fd >= 0:
             if _same_file(self._lock_fd, path):
@@ -184,8 +185,9 @@ class FileSink:
         fd = self._fd
         try:
             for line in lines:
-                if os.write(fd, line) != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                written = os.write(fd, line)
+                if written != len(line):
+                    _write_rest(fd, line[written:])
         except OSError as error:
             self._take_back(total)
             self._fail(error)
@@ -321,6 +323,15 @@ class FileSink:
         if self._fd < 0:
             return SinkHealth(False, self._failure)
         return SinkHealth(True, self._warning)
+
+
+def _write_rest(fd: int, rest: bytes) -> None:
+    """After a short write: the next one says why (disk full, size limit), or takes the rest."""
+    while rest:
+        written = os.write(fd, rest)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rest = rest[written:]
 
 
 def _sync_and_close(fds: list[int], directory: Path | None) -> None:

@@ -45,6 +45,10 @@ def a_verdict(outcome: Outcome = Outcome.ALLOW, code: ErrorCode | None = None, *
     return Verdict(Action(**action), outcome, "because", code=code, rule="r1", risk=12)
 
 
+def named(field: str, value: str) -> dict[str, Any]:
+    return {field: value}
+
+
 def a_decision(*verdicts: Verdict, outcome: Outcome = Outcome.ALLOW, code: ErrorCode | None = None) -> Decision:
     return Decision("req_1", outcome, "because", code=code, identity=Identity("agent-1"), verdicts=verdicts)
 
@@ -150,7 +154,7 @@ def test_no_message_argument_header_or_query_is_in_an_event() -> None:
 
 @pytest.mark.parametrize("field", ["tool", "model", "resource", "name"])
 def test_a_token_that_an_agent_puts_into_a_name_is_not_kept(field: str) -> None:
-    [event] = the_events(a_decision(a_verdict(**{field: f"a/{TOKEN}/b"})))
+    [event] = the_events(a_decision(a_verdict(**named(field, f"a/{TOKEN}/b"))))
     assert "eyJ" not in orjson.dumps(event).decode()
     assert "a/[token]/b" in event.values()
 
@@ -163,7 +167,7 @@ def test_a_token_in_a_path_is_not_kept_even_where_it_is_cut() -> None:
 
 @pytest.mark.parametrize("field", ["tool", "model", "resource", "name"])
 def test_what_an_agent_chooses_is_cut_with_a_mark(field: str) -> None:
-    [event] = the_events(a_decision(a_verdict(**{field: "x" * 1_000_000})))
+    [event] = the_events(a_decision(a_verdict(**named(field, "x" * 1_000_000))))
     assert "x" * MAX_NAME + "…" in event.values()
 
 
