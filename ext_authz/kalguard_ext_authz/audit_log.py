@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -94,6 +95,8 @@ class AuditLog:
         self._signed_at = 0.0
         self._checkpoint_problem = ""
         self._signing = asyncio.Lock()
+        # a thread of its own: appends stay in order even when the one who waits for them is cancelled
+        self._signer = ThreadPoolExecutor(1, thread_name_prefix="kalguard-checkpoint")
         self._wake = asyncio.Event()
 
     @property
@@ -293,6 +296,11 @@ class AuditLog:
             health = self._sink.healthy()
             if not health.ok:
                 self._fail(health.detail)
+            elif self._missed is not None:
+                try:
+                    self._write([])
+                except AuditUnavailable:
+                    pass  # `_fail` noted it
         elif now >= self._retry_at:
             try:
                 self._open()
@@ -322,7 +330,7 @@ class AuditLog:
                 for point in (boundary, chain):
                     if point is not None and point.seq > self._signed_seq:
                         line = sign_checkpoint(point, self._clock(), self._state.signing_key)
-                        await asyncio.get_running_loop().run_in_executor(None, self._checkpoints.append, line)
+                        await asyncio.get_running_loop().run_in_executor(self._signer, self._checkpoints.append, line)
                         self._signed_seq = point.seq
             except AuditUnavailable:
                 return  # the log itself fails, which is said louder elsewhere
@@ -356,6 +364,7 @@ class AuditLog:
         if self._missed is not None:
             _log.error("audit_gap_not_written", count=self._missed.count, cause=self._missed.cause)
         self._closed, self._usable, self._failure = True, False, "the audit log is closed"
+        self._signer.shutdown(wait=False)
         self._sink.close()
 
     def health(self) -> Check:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from kalguard_core.codes import HTTP_REQUEST, PROMPT_CHECK, TOOL_EXECUTE, ErrorCode, Outcome
@@ -158,8 +159,15 @@ def recovered_event(event_id: str, now: float, *, size: int, sha256: str, kept_i
 
 
 def timestamp(unix_seconds: float) -> str:
-    """RFC 3339 in UTC with milliseconds, e.g. 2026-01-31T12:00:00.123Z."""
-    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    """RFC 3339 in UTC with milliseconds, e.g. 2026-01-31T12:00:00.123Z. Raises `ValueError`, `OverflowError`."""
+    second = int(unix_seconds // 1)
+    return f"{_second(second)}.{int((unix_seconds - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(unix_seconds: int) -> str:
+    """Many events share a second, and a calendar is slow."""
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat()[:19]
 
 
 def safe(text: str, limit: int = MAX_NAME) -> str:

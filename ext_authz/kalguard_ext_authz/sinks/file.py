@@ -84,7 +84,10 @@ class FileSink:
         self._retire()
         try:
             self._lock()
-            return self._open()
+            opened = self._open()
+            if opened.last_line is None:
+                return Opened(_newest_line(self.path), opened.torn)
+            return opened
         except OSError as error:
             self._fail(error)
         except ValueError as error:
@@ -133,7 +136,7 @@ class FileSink:
         self._new_name = self._new_name or not info.st_size
         self._check_at = self._monotonic() + CHECK_SECONDS
         self._failure = ""
-        return Opened(line if line is not None else _newest_line(self.path), torn)
+        return Opened(line, torn)
 
     def _move_torn(self, fd: int, size: int, tail: bytes) -> Torn:
         number = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def test_verify_says_ok(log: Path) -> None:
     result = run("verify", log)
     assert result.exit_code == 0
     assert result.stdout == "ok: 5 event(s) in 1 file(s), lines 1 to 5, 2 checkpoint(s) checked\n"
+
+
+def test_the_shell_commands_of_the_documentation_check_a_line(log: Path) -> None:
+    script = 'line=$(sed -n 3p audit.log); printf %s "$line" | head -c -75 | sha256sum'
+    done = subprocess.run(["sh", "-c", script], cwd=log.parent, capture_output=True, text=True, check=True)
+    assert done.stdout[:64] == json.loads(log.read_bytes().splitlines()[2])["hash"]
 
 
 def test_verify_names_the_line_that_was_changed(log: Path) -> None:

@@ -509,7 +509,11 @@ async def test_an_event_that_cannot_be_written_is_an_answer_that_may_not_leave(b
         await bench.log.record(request, decision, transport="\ud800", latency_us=1)
     await bench.record("b")
     assert bench.kinds == ["audit_started", "audit_gap", "b"]
+    with pytest.raises(AuditUnavailable):
+        await bench.log.record(request, decision, transport="\ud800", latency_us=1)
     await bench.log.close()
+    assert bench.kinds == ["audit_started", "audit_gap", "b", "audit_gap"]
+    assert bench.verify()["verdict"] == "ok"
 
 
 async def test_the_memory_log_is_a_chain_too_and_says_that_it_forgets(answer: Any) -> None:
