@@ -27,6 +27,8 @@ SCHEMA_FAILED: Final = "argument schema validation failed"
 COMMAND_FOUND: Final = "command denylist matched"
 DENY_LISTED: Final = "tool is on the deny list"
 
+# The schema engine recurses, and no exception reports the end of its stack. Readers of JSON stop earlier than this.
+MAX_NESTING: Final = 256
 _MINUTE: Final = 60.0
 _CAPABILITY: Final[Mapping[str, str]] = {
     "read": str(Capability.TOOL_READ),
@@ -148,6 +150,8 @@ class ToolCatalog:
             return self._unlisted(tool)
         if entry.denied:
             return ToolRefusal(DENY_LISTED, f"tool {shown(tool)} matches `deny`")
+        if not _shallow(arguments):
+            return ToolRefusal(SCHEMA_FAILED, f"arguments: nested deeper than {MAX_NESTING}")
         if entry.schema is not None and not _valid(entry.schema, arguments):
             return ToolRefusal(SCHEMA_FAILED, _schema_detail(entry.schema, arguments))
         if entry.commands is None:
@@ -210,6 +214,20 @@ def _name_problem(name: str) -> str:
     if "*" in name:
         return "names in `tools` are exact; wildcards are for `deny` only"
     return ""
+
+
+def _shallow(arguments: Mapping[str, Any]) -> bool:
+    level: list[Any] = [arguments]
+    for _ in range(MAX_NESTING):
+        level = [
+            value
+            for container in level
+            for value in (container.values() if isinstance(container, Mapping) else container)
+            if isinstance(value, (dict, list, tuple, Mapping))
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _valid(schema: ArgumentSchema, arguments: Mapping[str, Any]) -> bool:

@@ -54,7 +54,7 @@ _COMMANDS: Final = (
     r"nslookup host arp route nmap date cal uptime last history df du free mktemp tar gzip gunzip zip unzip "
     r"bzip2 xz cpio od hexdump strings stat file readlink realpath basename dirname which whereis type man "
     r"groups getent getcap lscpu lsblk lspci dmesg journalctl service init reboot shutdown halt poweroff sleep "
-    r"seq yes watch timeout nice renice ionice strace ltrace gdb make gcc cc git hg svn npm npx yarn pnpm "
+    r"seq yes watch timeout nice renice ionice strace ltrace gdb git hg svn npm npx yarn pnpm "
     r"pip\d* pipx uv gem cargo go apt apt-get apk yum dnf brew dpkg rpm docker podman kubectl helm aws gcloud "
     r"az terraform ansible vault psql mysql sqlite3 redis-cli mongo openssl gpg ssh-keygen ssh-add screen tmux "
     r"vi vim nano ed emacs busybox jq yq column rev split paste join comm diff patch test true false read "
@@ -69,7 +69,7 @@ _W: Final = r"[\s\x1f]"
 _L: Final = r"(?:^|[^\w.\-])"
 _E: Final = r"(?:\.exe)?"
 # Options before the one that matters, each perhaps with a value.
-_OPTIONS: Final = rf"(?:-[^\s\x1f]+{_W}+(?:[\w./:+=]+{_W}+)?)*"
+_OPTIONS: Final = rf"(?:-[^\s\x1f]+{_W}+(?:[\w:+=]+{_W}+)?)*"
 _PATH: Final = r"(?:[\w.~?*\-]*/[\w./?*\-]*)?"
 # Programs that run the program after them, with their options and variables.
 _SUDO: Final = (
@@ -84,16 +84,19 @@ STRONG: Final = When.ALWAYS | When.DECODED
 
 RULES: Final[tuple[Rule, ...]] = (
     # --- shells and interpreters that are handed a program
-    Rule("shell-command", rf"{_L}{SHELL}{_E}{_W}+{_OPTIONS}-[a-z]{{0,6}}c(?:{_W}|[\"'$=]|\z)", STRONG),
-    Rule("shell-command", rf"{_L}{SHELL}{_E}{_W}+{_OPTIONS}--?(?:command|init-command|rcfile)(?:{_W}|=)", STRONG),
-    Rule("shell-input", rf"{_L}{SHELL}{_E}\s+(?:-[a-z]{{1,8}}\s+)*-[a-z]{{0,4}}[is](?:\s|\z)", STRONG),
-    Rule("shell-input", rf"{_L}{SHELL}{_E}\s*(?:-[a-z]{{1,8}}\s+)*(?:<<|<\(|<\s*/dev/|/dev/(?:stdin|fd))", STRONG),
+    # One pattern for all of them: hyperscan follows the options of a long line once instead of four times.
+    Rule(
+        "shell-command",
+        rf"{_L}{SHELL}{_E}(?:{_W}+{_OPTIONS}(?:-[a-z]{{0,6}}c(?:{_W}|[\"'$=]|\z)|--?(?:command|init-command|rcfile)"
+        rf"(?:{_W}|=)|-[a-z]{{0,4}}[is](?:{_W}|\z)|<)|\s*<(?:<|\(|\s*/dev/)|\s+/dev/(?:stdin|fd))",
+        STRONG,
+    ),
     Rule("shell-glob", rf"(?:^|[\s;|&`(])/[\w/.\-]*[?*\[][^\s\x1f]*{_W}+-[a-z]{{0,5}}c{_W}"),
     Rule("cmd-command", rf"{_L}(?:cmd{_E}|%comspec%)(?:{_W}*/[a-z](?::\w+)?)*{_W}*/[ckr](?:{_W}|[\"&(]|\z)", STRONG),
     Rule("cmd-command", rf"{_L}cmd{_E}\s*/[ck](?:calc|dir|start|powershell|whoami|type|echo|net|del|copy)\b", STRONG),
     Rule(
         "powershell-command",
-        rf"{_L}(?:powershell|pwsh){_E}\b[^\n]*{_W}[\-/](?:e|ec|en|enc|enco[a-z]*|c|co|com|comm[a-z]*)(?:{_W}|\z)",
+        rf"{_L}(?:powershell|pwsh){_E}\b(?:{_W}+[^\s\x1f]+)*{_W}+[\-/](?:e|ec|en|enc|enco[a-z]*|c|co|com|comm[a-z]*)(?:{_W}|\z)",
         STRONG,
     ),
     Rule("powershell-command", r"-enc(?:odedcommand|odedcomman|oded)?\s+[a-z0-9+/=]{12}", STRONG),
@@ -103,11 +106,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("powershell-command", r"\binvoke-(?:webrequest|restmethod)\b[^\n]*(?:\||;|-outfile)", STRONG),
     Rule(
         "interpreter-code",
-        rf"{_L}{INTERPRETER}{_E}{_W}+{_OPTIONS}-(?:[a-z]{{0,6}}[ce]|p|pe|r)(?:{_W}|[\"'$=]|\z)",
+        rf"{_L}{INTERPRETER}{_E}(?:{_W}+(?:{_OPTIONS}(?:-(?:[a-z]{{0,6}}[ce]|p|pe|r)(?:{_W}|[\"'$=]|\z)|--?eval\b|--print\b)|"
+        rf"eval{_W})|\s+-?\s*(?:<<|<\())",
         STRONG,
     ),
-    Rule("interpreter-code", rf"{_L}(?:node(?:js)?|bun|deno){_W}+{_OPTIONS}(?:--?eval|--print|eval)(?:{_W}|=)", STRONG),
-    Rule("interpreter-code", rf"{_L}{INTERPRETER}{_E}\s+-?\s*(?:<<|<\()", STRONG),
     Rule("interpreter-code", r"\b[gmn]?awk\b[^\n]*\b(?:system\s*\(|getline\b)", STRONG),
     Rule("shell-command", rf"\x1f\n(?:[^\s\x1f]+/)?{SHELL}{_E}\n\x1f", When.PAIR),
     Rule("shell-command", rf"\x1f\n(?:[^\s\x1f]+/)?{INTERPRETER}{_E}\n\x1f", When.PAIR),
@@ -177,23 +179,29 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("code-process", r"\bxp_cmdshell\b|\bto\s+program\s+'|\$\{jndi:|\bstart-process\b", STRONG),
     # --- substitution
-    Rule("command-substitution", rf"\$\({_OPEN}{_PATH}{COMMAND}(?:[^\w.\-]|\z)"),
+    Rule("command-substitution", rf"(?:[$<]|[\s|&]>)\({_OPEN}{_PATH}{COMMAND}(?:[\s)|;&<>\"'`{{}}/]|\z)"),
     Rule("command-substitution", r"\$\([\s\"'\\{(!]*[a-z_./~][\w.\-/]*\s+(?:-{1,2}[a-z]|[a-z0-9_./~\"'$@{])"),
     Rule("command-substitution", r"\$\([\s\"'\\]*(?:/|\./|\.\./|~/)[\w?*\[]"),
     Rule("command-substitution", r"\$\(\s*<|\$\(\s*\$[\w{@*]"),
     Rule("command-substitution", r"\$\(\s*\w+=[^)]{0,64}[;&|]"),
-    Rule("command-substitution", rf"[<>]\(\s*{_PATH}{COMMAND}(?:[\s)|;]|\z)"),
     Rule("variable-trick", r"\$\{?ifs\b|\$\{\w+:\d+:\d+\}|\$\{\w+@[a-z]\}|\$\{!\w+\}"),
     Rule("variable-trick", r"\$'[^'\n]*\\(?:x[0-9a-f]|[0-7]{2}|u[0-9a-f]{2})"),
-    Rule("variable-trick", rf"\{{{_HARMFUL_ANY[:-1]}|cat|ls|echo|nc|id|{SHELL}|{INTERPRETER}),[\-/~.$\"']"),
+    Rule("variable-trick", rf"\{{{_HARMFUL_ANY[:-1]}|cat|ls|echo|nc|id|{SHELL}|{INTERPRETER}),(?:[\-/~.$\"']|https?:)"),
     Rule("backtick-command", rf"(?:^|[^`])`{_OPEN}{_SUDO}{_HARMFUL_ANY}\s+[^\s`]"),
     Rule(
         "backtick-command",
         r"(?:^|[^`])`\s*(?:cat|head|tail|less|more|od|tac|nl|strings|find|grep|ls)\s[^`\n]*(?:/|~|\.\./|\$)",
     ),
-    Rule("backtick-command", rf"(?:^|[^`])`[^`\n]+(?:;|&&|\|)\s*{_PATH}{COMMAND}(?:\s[^`\n]*)?`"),
-    Rule("backtick-command", rf"(?:^|[^`])`{_OPEN}{_PATH}{COMMAND}(?:[\s;|&<>\"'){{}}][^`]*)?`", When.UNLESS_PROSE),
-    Rule("backtick-command", rf"```[ \t]*{COMMAND}(?:[ \t][^`\n]*)?```", When.UNLESS_PROSE),
+    Rule(
+        "backtick-command",
+        rf"(?:^|[^`])`[^`\n]+(?:;|&&|\|)\s*{_PATH}(?:{_HARMFUL_ANY}|{SHELL}|{INTERPRETER}|nc|tee|mail|sendmail|id|whoami|env)"
+        r"(?:\s[^`\n]*)?`",
+    ),
+    Rule(
+        "backtick-command",
+        rf"(?:^|[^`])(?:`{_OPEN}|```[ \t]*){_PATH}{COMMAND}(?:[\s;|&<>\"'){{}}][^`]*)?`",
+        When.UNLESS_PROSE,
+    ),
     # --- pipes and chains
     Rule(
         "pipe-to-shell",
@@ -253,7 +261,11 @@ RULES: Final[tuple[Rule, ...]] = (
     # --- other halves of pairs (`commands` knows that they find nothing alone)
     Rule("run-option", r"\x1f\n-[a-z]{0,6}[cer](?:[\s\x1f])", When.PAIR),
     # --- hints: which decoded views to look at
-    Rule("hint-quote", r"[\w/][\"'\\^]+[\w\-/]|[\"'\\^]{2}|[\"'\\]+\w+[\"'\\]+\s|\$[@*]|\$\(\)|\\\n", When.HINT),
+    Rule(
+        "hint-quote",
+        r"[\w/][\"'\\^]+[\w\-/]|[\"'\\^]{2}|[\"']\s*,\s*[\"']|[\"'\\]\w+[\"'\\]\s|\$[@*]|\$\(\)|\\\n",
+        When.HINT,
+    ),
     Rule("hint-percent", r"%[0-9a-f]{2}", When.HINT),
     Rule(
         "hint-escape",

@@ -42,8 +42,8 @@ from .command_rules import COMMAND, RULES, When
 MAX_STRINGS: Final = 20_000
 # Of percent-encoded or backslash-escaped characters in all strings together; undoing one costs about 0.3 µs.
 MAX_ESCAPES: Final = 50_000
-# An encoding inside an encoding inside an encoding is still undone.
-MAX_DEPTH: Final = 3
+# An encoding inside an encoding is still undone.
+MAX_DEPTH: Final = 2
 
 _SEPARATOR: Final = "\n\x1f\n"
 _PROSE_WINDOW: Final = 4_000
@@ -99,21 +99,20 @@ class CommandDenylist:
 
     def _judge(self, text: str, sentence: bool | None) -> str | None:
         """Name of a rule that matches in any view of `text`. `sentence`: whether it is prose; None: find out."""
-        data = _encode(text)
-        views: list[tuple[bytes, int]] = [(data, 0)]
-        for view, depth in views:
+        data = view = _encode(text)
+        for _ in range(MAX_DEPTH + 1):
             hints, rule = self._scan(view, data, sentence)
+            if rule is None and hints & _QUOTE:
+                rule = self._scan(_unquoted(view), data, sentence)[1]
+            if rule is None and hints & _BASE64:
+                rule = self._encoded_command(view)
             if rule is not None:
                 return rule
-            if not hints or depth >= MAX_DEPTH:
-                continue
-            if hints & (_PERCENT | _ESCAPE) and view.count(b"%") + view.count(b"\\") > MAX_ESCAPES:
+            if not hints & (_PERCENT | _ESCAPE):
+                return None
+            if view.count(b"%") + view.count(b"\\") > MAX_ESCAPES:
                 return "too-many-escapes"
-            views.extend((derived, depth + 1) for derived in _decoded(view, hints) if derived != view)
-            if hints & _BASE64 and depth < 2:
-                rule = self._encoded_command(view)
-                if rule is not None:
-                    return rule
+            view = _ESCAPED.sub(_unescape, unquote_to_bytes(view))
         return None
 
     def _scan(self, view: bytes, text: bytes, sentence: bool | None) -> tuple[int, str | None]:
@@ -221,15 +220,6 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _decoded(view: bytes, hints: int) -> Iterator[bytes]:
-    if hints & _QUOTE:
-        yield _unquoted(view)
-    if hints & _PERCENT:
-        yield unquote_to_bytes(view)
-    if hints & _ESCAPE:
-        yield _ESCAPED.sub(_unescape, view)
-
-
 def _unquoted(view: bytes) -> bytes:
     """What a shell makes of it: quotes, escapes and empty expansions fall away."""
     for nothing in (b"\\\n", b"$@", b"$*", b"$()"):
@@ -268,12 +258,14 @@ _BACKTICK: Final = "backtick-command"
 _QUOTE, _PERCENT, _ESCAPE, _BASE64 = 1, 2, 4, 8
 _HINTS: Final = {"hint-quote": _QUOTE, "hint-percent": _PERCENT, "hint-escape": _ESCAPE, "hint-base64": _BASE64}
 
-_WORD: Final = re.compile(rb"[A-Za-z]{3,}")
+# Free-standing words only: "file-`date`.txt" has none.
+_WORD: Final = re.compile(rb"(?<![^\s(])[A-Za-z]{3,}(?=[\s.,;:!?)]|\Z)")
 _INTRODUCES_CODE: Final = frozenset(
     b"use run see the call type try via with and named called like using command function field column option "
     b"program tool then for execute install enter".split()
 )
 _FIRST_WORDS: Final = re.compile(rb"[\s\x1f]*(\S+)(?:[ \t]+([A-Za-z]+))?")
+_FENCE: Final = re.compile(rb"(?:\A|\n)[ \t]*```[\w+#-]*\n")
 _PROGRAM: Final = re.compile(rb"(?:\S{0,200}/)?" + COMMAND.encode() + rb"\Z")
 _AFTER_A_VERB: Final = frozenset(
     b"the a an by all every each this that these my your our its for in on if to and or which out with from of is "
@@ -284,9 +276,9 @@ _AFTER_A_VERB: Final = frozenset(
 def _reads_as_sentence(text: bytes) -> bool:
     """Whether the text outside the back-ticks reads like one (see the module's rule 3)."""
     text = text[:_PROSE_WINDOW].strip(b"\x1f \t\r\n")
-    if text.startswith(b"```") and b"\n" in text:
+    if _FENCE.search(text):
         return True
-    outside = b" ".join(text.split(b"`")[::2])
+    outside = b"`".join(text.split(b"`")[::2])
     first = _FIRST_WORDS.match(text)
     if first is not None and _PROGRAM.match(first[1][:300]) and first[2] not in _AFTER_A_VERB:
         return False
