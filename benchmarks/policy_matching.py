@@ -1,4 +1,6 @@
-"""What asking a policy costs, beside a loop that tries rule after rule. Run: python benchmarks/policy_matching.py [RULES…]
+"""What asking a policy costs, beside a loop that tries rule after rule.
+
+Run: python benchmarks/policy_matching.py [RULES…]
 
 Both answer the same questions in the same run, and must agree. The loop is the plain way to write a first-match
 policy: for each rule, test each condition, stop at the first that fails. "p50" and "p99" are over single questions.
