@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from http_support import HOST, EchoAnswerer, api, connect, exchange, head, serving, status, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from http_support import HOST, EchoAnswerer, api, connect, exchange, head, serving, status, told
 from kalguard_core.codes import STATUS, ErrorCode, Outcome
 from kalguard_core.decision import Decision, Reply
 from kalguard_core.request import AgentRequest, Refusal
