@@ -69,11 +69,11 @@ _W: Final = r"[\s\x1f]"
 _L: Final = r"(?:^|[^\w.\-])"
 _E: Final = r"(?:\.exe)?"
 # Options before the one that matters, each perhaps with a value.
-_OPTIONS: Final = rf"(?:-[^\s\x1f]+{_W}+(?:[\w:+=]+{_W}+)?)*"
+_OPTIONS: Final = rf"(?:[\-+][^\s\x1f]+{_W}+(?:[\w:+=]+{_W}+)?)*"
 _PATH: Final = r"(?:[\w.~?*\-]*/[\w./?*\-]*)?"
 # Programs that run the program after them, with their options and variables.
 _SUDO: Final = (
-    r"(?:(?:sudo|doas|env|exec|nohup|command|busybox|setsid|time|xargs|stdbuf|nice|timeout|builtin)\s+"
+    r"(?:(?:[\w.~?*\-]*/[\w./?*\-]*)?(?:sudo|doas|env|exec|nohup|command|busybox|setsid|time|xargs|stdbuf|nice|timeout|builtin)\s+"
     r"(?:(?:-[^\s|]+|\w+=[^\s|]*|\d+[smhd]?)\s+)*)*" + _PATH
 )
 _THEN: Final = r"(?:[\s;|&)\"'`<>\-\x1f]|\x00|\z)"
@@ -88,9 +88,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "shell-command",
         rf"{_L}{SHELL}{_E}(?:{_W}+{_OPTIONS}(?:-[a-z]{{0,6}}c(?:{_W}|[\"'$=]|\z)|--?(?:command|init-command|rcfile)"
-        rf"(?:{_W}|=)|-[a-z]{{0,4}}[is](?:{_W}|\z)|<)|\s*<(?:<|\(|\s*/dev/)|\s+/dev/(?:stdin|fd))",
+        rf"(?:{_W}|=)|-[a-z]{{0,4}}[is](?:{_W}|\z))|\s*<(?:<|\(|\s*[~.]{{0,2}}/)|\s+/dev/(?:stdin|fd))",
         STRONG,
     ),
+    Rule("shell-command", rf"\$\{{?(?:shell|bash|0)\b\}}?\"?{_W}+{_OPTIONS}-[a-z]{{0,6}}c{_W}", STRONG),
+    Rule("shell-command", rf"\bexec\s+{_PATH}{SHELL}(?:\s|\z)|{_L}wsl{_E}\s+(?:-e|--exec)\s", STRONG),
     Rule("shell-glob", rf"(?:^|[\s;|&`(])/[\w/.\-]*[?*\[][^\s\x1f]*{_W}+-[a-z]{{0,5}}c{_W}"),
     Rule("cmd-command", rf"{_L}(?:cmd{_E}|%comspec%)(?:{_W}*/[a-z](?::\w+)?)*{_W}*/[ckr](?:{_W}|[\"&(]|\z)", STRONG),
     Rule("cmd-command", rf"{_L}cmd{_E}\s*/[ck](?:calc|dir|start|powershell|whoami|type|echo|net|del|copy)\b", STRONG),
@@ -163,7 +165,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "code-process",
-        r"\bruntime\s*\.\s*(?:getruntime\b|exec\b)|\bnew\s+processbuilder\b|\bprocessbuilder\s*\(",
+        r"\bruntime\s*\.\s*exec\b|\bgetruntime\s*\(|\bnew\s+processbuilder\b|\bprocessbuilder\s*\(",
         STRONG,
     ),
     Rule(
@@ -213,6 +215,8 @@ RULES: Final[tuple[Rule, ...]] = (
         rf"(?m)^[ \t]*\|&?\s*{_SUDO}(?:{SHELL}|{INTERPRETER}|pwsh|powershell|cmd){_E}"
         r"\s*(?:-[^\s|]*\s*)*(?:[;&)\"'`<>\n]|\z)",
     ),
+    Rule("pipe-to-shell", r"\|\s*\$\{?(?:shell|bash|0)\b", STRONG),
+    Rule("destruction", r"\bdd\s+(?:\w+=\S*\s+)*of=/dev/[a-z]|\bmkfs(?:\.\w+)?\s+(?:-\S+\s+)*/dev/|:\(\)\s*\{", STRONG),
     Rule("chained-command", rf"(?:;|&&|\|\||\||&)\s*{_SUDO}rm\s+(?:-[a-z\-]+\s+)*-[a-z\-]*[rf]", STRONG),
     Rule(
         "chained-command",
@@ -263,14 +267,15 @@ RULES: Final[tuple[Rule, ...]] = (
     # --- hints: which decoded views to look at
     Rule(
         "hint-quote",
-        r"[\w/][\"'\\^]+[\w\-/]|[\"'\\^]{2}|[\"']\s*,\s*[\"']|[\"'\\]\w+[\"'\\]\s|\$[@*]|\$\(\)|\\\n",
+        r"[\w/][\"'\\^]+[\w\-/]|[\"'\\^]{2}|[\"'\\]\w+[\"'\\]\s|\$[@*]|\$\(\)|\\\n",
         When.HINT,
     ),
+    Rule("hint-list", r"[\"']\s*,\s*[\"']", When.HINT),
     Rule("hint-percent", r"%[0-9a-f]{2}", When.HINT),
     Rule(
         "hint-escape",
         r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|u\{[0-9a-f]|[0-7]{3}|[nrt])",
         When.HINT,
     ),
-    Rule("hint-base64", r"[a-z0-9+/_\-]{16}", When.HINT),
+    Rule("hint-base64", r"[a-z0-9+/_\-]{14}", When.HINT),
 )

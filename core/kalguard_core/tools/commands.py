@@ -104,6 +104,8 @@ class CommandDenylist:
             hints, rule = self._scan(view, data, sentence)
             if rule is None and hints & _QUOTE:
                 rule = self._scan(_unquoted(view), data, sentence)[1]
+            if rule is None and hints & _LIST:
+                rule = self._scan(_unquoted(view).replace(b",", b" "), data, sentence)[1]
             if rule is None and hints & _BASE64:
                 rule = self._encoded_command(view)
             if rule is not None:
@@ -221,11 +223,9 @@ def _encode(text: str) -> bytes:
 
 
 def _unquoted(view: bytes) -> bytes:
-    """What a shell makes of it: quotes, escapes and empty expansions fall away."""
+    """What a shell makes of it: quotes, escapes (also those of cmd) and empty expansions fall away."""
     for nothing in (b"\\\n", b"$@", b"$*", b"$()"):
         view = view.replace(nothing, b"")
-    for border in (b'","', b'", "', b"','", b"', '"):
-        view = view.replace(border, b" ")
     return view.translate(None, b"\"'\\^")
 
 
@@ -255,8 +255,14 @@ def _from_base64(token: bytes) -> bytes:
 
 
 _BACKTICK: Final = "backtick-command"
-_QUOTE, _PERCENT, _ESCAPE, _BASE64 = 1, 2, 4, 8
-_HINTS: Final = {"hint-quote": _QUOTE, "hint-percent": _PERCENT, "hint-escape": _ESCAPE, "hint-base64": _BASE64}
+_QUOTE, _PERCENT, _ESCAPE, _BASE64, _LIST = 1, 2, 4, 8, 16
+_HINTS: Final = {
+    "hint-quote": _QUOTE,
+    "hint-percent": _PERCENT,
+    "hint-escape": _ESCAPE,
+    "hint-base64": _BASE64,
+    "hint-list": _LIST,
+}
 
 # Free-standing words only: "file-`date`.txt" has none.
 _WORD: Final = re.compile(rb"(?<![^\s(])[A-Za-z]{3,}(?=[\s.,;:!?)]|\Z)")
