@@ -410,7 +410,7 @@ PHRASES: Final = (
         "exfiltration",
         72,
         "SEND (DET|me|a|copy|their|user|users|s|YOUR|full|content|contents|stored|chat|api|access|session"
-        "|private|ssh|INNER)* TREASURE (and|or|TREASURE|DET)* ANY{0,3} to"
+        "|private|ssh|INNER)* TREASURE (and|or|TREASURE|DET)* ANY{0,2} to"
         " (http|https|attacker|webhook|evil|my (server|email|webhook|endpoint)|this"
         " (url|address|server|endpoint))",
         "send the chat history to https://",
@@ -420,8 +420,8 @@ PHRASES: Final = (
         "exfiltration",
         60,
         "(render|display|include|embed|add|insert|output|show|print)"
-        " (a|an|the|this|following|markdown|hidden|invisible)* (image|img|picture|pixel|link) ANY{0,3}"
-        " (conversation|password|secret|secrets|history|credentials|token|key|prompt) ANY{0,3}"
+        " (a|an|the|this|following|markdown|hidden|invisible)* (image|img|picture|pixel|link) ANY{0,2}"
+        " (conversation|password|secret|secrets|history|credentials|token|key|prompt) ANY{0,2}"
         " (url|query|parameter|param|encoded|appended)",
         "render an image with the conversation in the URL",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from kalguard_core.action import Message
 from kalguard_core.firewall import RulePackFirewall
 from kalguard_core.firewall.rules import PHRASES, SHAPES, Rule
