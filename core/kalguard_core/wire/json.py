@@ -52,7 +52,7 @@ def parse_json(data: bytes, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
     or object counts twice). Raises `JsonError` for everything that is not strict JSON or over a limit.
     """
     # A value takes a byte at least, so small bodies need no count. Counted before anything is built from it.
-    if len(data) >= max_nodes and _nodes(data) > max_nodes and _nodes(_outside_strings(data)) > max_nodes:
+    if len(data) >= max_nodes and _too_many(data, max_nodes):
         raise JsonError(f"more than {max_nodes} values", 0)
     try:
         document = orjson.loads(data)
@@ -83,8 +83,19 @@ def encode_json(value: Any) -> bytes:
 
 def _outside_strings(data: bytes) -> bytes:
     """What stands outside of strings, if `data` is valid JSON."""
-    # Without escaped backslashes and quotes, every second piece between quotes is outside.
-    return b'"'.join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    return b'"'.join(_unescaped(data).split(b'"')[::2])
+
+
+def _unescaped(data: bytes) -> bytes:
+    """`data` without escaped backslashes and quotes: each quote that is left begins or ends a string."""
+    return data.replace(b"\\\\", b"").replace(b'\\"', b"")
+
+
+def _too_many(data: bytes, max_nodes: int) -> bool:
+    if _nodes(data) <= max_nodes:
+        return False
+    # A value brings at most two strings, its name and itself, so the quotes alone may settle it.
+    return _unescaped(data).count(b'"') // 4 > max_nodes or _nodes(_outside_strings(data)) > max_nodes
 
 
 def _nodes(outside: bytes) -> int:
