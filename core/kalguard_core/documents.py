@@ -162,7 +162,7 @@ class _Reader:
         self._source = source
         self._values = 0
         self._anchors: dict[str, tuple[Any, int]] = {}
-        self._open_anchors: set[str] = set()
+        self._seen_anchors: set[str] = set()
         self._events: Iterator[Any] = iter(())
 
     def read(self) -> Any:
@@ -209,11 +209,10 @@ class _Reader:
         self._count(1, line, path)
         if event.anchor is None:
             return self._content(event, path)
-        if event.anchor in self._anchors or event.anchor in self._open_anchors:
+        if event.anchor in self._seen_anchors:
             raise self._error(line, path, f"the anchor &{event.anchor} appears twice")
-        self._open_anchors.add(event.anchor)
+        self._seen_anchors.add(event.anchor)
         value = self._content(event, path)
-        self._open_anchors.discard(event.anchor)
         self._anchors[event.anchor] = (value, self._values - before)
         return value
 
@@ -257,7 +256,7 @@ class _Reader:
     def _alias(self, event: Any, path: Path) -> Any:
         line = _line_of(event)
         if event.anchor not in self._anchors:
-            inside = " inside itself" if event.anchor in self._open_anchors else ", which has no anchor before it"
+            inside = " inside itself" if event.anchor in self._seen_anchors else ", which has no anchor before it"
             raise self._error(line, path, f"the alias *{event.anchor} is used{inside}")
         value, size = self._anchors[event.anchor]
         self._count(size, line, path)

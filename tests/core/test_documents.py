@@ -77,7 +77,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(max_size=100), JSON, max_size=4), st.booleans(), st.sampled_from([None, 2, "\t"]))
 @example({"a": '\\ud83d"\\', "😀\\": "\\😀"}, True, None)
 def test_json_is_read_as_json(value: dict[str, Any], ascii_only: bool, indent: int | str | None) -> None:
