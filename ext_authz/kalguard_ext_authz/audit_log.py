@@ -126,13 +126,23 @@ class AuditLog:
 
     async def record(self, request: AgentRequest, decision: Decision, *, transport: str, latency_us: int) -> None:
         """Write the events of one answer; it may leave when this returns. Raises `AuditUnavailable`."""
+        self.append(request, decision, transport=transport, latency_us=latency_us)
+        if self._sink.durability == "always":
+            try:
+                await self._flush()
+            except AuditUnavailable as error:
+                self._miss(request.time, str(error))
+                raise
+
+    def append(self, request: AgentRequest, decision: Decision, *, transport: str, latency_us: int) -> None:
+        """Like `record`, for callers that can't wait: the lines are in the file, and with fsync "always" on their
+        way to the disk. Raises `AuditUnavailable`."""
         try:
             if not self._usable:
                 self._open()
-            events = events_of(request, decision, event_ids=_event_id, transport=transport, latency_us=latency_us)
-            self._write(events)
-            if self._sink.durability == "always":
-                await self._flush()
+            self._write(
+                events_of(request, decision, event_ids=_event_id, transport=transport, latency_us=latency_us)
+            )
         except AuditUnavailable as error:
             self._miss(request.time, str(error))
             raise

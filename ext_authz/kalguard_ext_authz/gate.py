@@ -14,11 +14,12 @@ import structlog
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision
 from kalguard_core.guard import Guard, PipelineFailure
-from kalguard_core.request import AgentRequest
+from kalguard_core.request import AgentRequest, Peer
 from kalguard_core.wire.base import WireProtocol
 
 from .answer import Answer
 from .audit_log import AuditLog, AuditUnavailable
+from .http_server import Unread
 from .metrics import Metrics
 
 _log = structlog.get_logger("kalguard.gate")
@@ -58,6 +59,30 @@ class Gate:
         if decision.allowed and not protocol.answers_itself:
             return Answer(decision, None)
         return Answer(decision, protocol.reply(request, decision))
+
+    def unread(self, answered: Unread, now: float) -> None:
+        """Record an answer to what never became a request: a head that could not be read or came too late."""
+        request = AgentRequest(
+            id=answered.request_id,
+            kind="api",
+            method="",
+            host="",
+            path="",
+            headers={},
+            time=now,
+            monotonic=0.0,
+            peer=Peer(answered.peer),
+        )
+        decision = Decision(answered.request_id, Outcome.DENY, answered.reason, answered.code)
+        self._metrics.observe("http", "", decision.outcome.value, answered.code.value, 0.0)
+        try:
+            self._audit.append(request, decision, transport="http", latency_us=0)
+        except AuditUnavailable as error:
+            self._metrics.audit_unrecorded.inc()
+            self._metrics.audit_up(False)
+            _log.error("audit_unavailable", request_id=answered.request_id, error=str(error))
+            return
+        self._metrics.audit_events.inc()
 
     async def _decide(self, request: AgentRequest) -> Decision:
         try:

@@ -59,6 +59,8 @@ class Application:
         self._grpc: GrpcServer | None = None
         self._workers = FairWorkers()
         self._inflight = InFlight(settings.agent_max_calls, settings.agent_max_bytes)
+        self.metrics.build(version("kalguard"))
+        self.metrics.in_flight(lambda: self._inflight.calls, lambda: self._inflight.bytes)
         self._documents = Documents(settings, self.metrics, self._replace)
         snapshot = self._documents.load()
         state = open_state(settings)
@@ -164,7 +166,7 @@ class Application:
                 unsigned_tokens=settings.allow_unsigned_tokens,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            await self._serve("http", api, f"{host}:{settings.port}", "KALGUARD_PORT")
+            await self._serve("http", api, f"{host}:{settings.port}", "KALGUARD_PORT", audited=True)
         token = settings.admin_token.get_secret_value() if settings.admin_token else None
         if settings.admin_address != "off":
             admin = create_admin(self, self.health, operator_token=token)
@@ -177,12 +179,13 @@ class Application:
                 "KALGUARD_METRICS_ADDRESS",
             )
 
-    async def _serve(self, name: str, app: Any, address: str, setting: str) -> None:
+    async def _serve(self, name: str, app: Any, address: str, setting: str, *, audited: bool = False) -> None:
+        on_unread = (lambda answered: self._gate.unread(answered, time.time())) if audited else None
         if is_unix(address):
-            server = HttpServer(app, uds=unix_path(address))
+            server = HttpServer(app, uds=unix_path(address), on_unread=on_unread)
         else:
             host, port = host_port(address, setting)
-            server = HttpServer(app, host=host, port=port)
+            server = HttpServer(app, host=host, port=port, on_unread=on_unread)
         try:
             self.addresses[name] = await server.start()
         except OSError as error:
