@@ -29,6 +29,7 @@ DENY_LISTED: Final = "tool is on the deny list"
 
 # The schema engine recurses, and no exception reports the end of its stack. Readers of JSON stop earlier than this.
 MAX_NESTING: Final = 256
+_CONTAINERS: Final = frozenset((dict, list, tuple))
 _MINUTE: Final = 60.0
 _CAPABILITY: Final[Mapping[str, str]] = {
     "read": str(Capability.TOOL_READ),
@@ -217,16 +218,16 @@ def _name_problem(name: str) -> str:
 
 
 def _shallow(arguments: Mapping[str, Any]) -> bool:
-    level: list[Any] = [arguments]
+    level: list[Any] = [value for value in arguments.values() if type(value) in _CONTAINERS]
     for _ in range(MAX_NESTING):
+        if not level:
+            return True
         level = [
             value
             for container in level
-            for value in (container.values() if isinstance(container, Mapping) else container)
-            if isinstance(value, (dict, list, tuple, Mapping))
+            for value in (container.values() if type(container) is dict else container)
+            if type(value) in _CONTAINERS
         ]
-        if not level:
-            return True
     return False
 
 

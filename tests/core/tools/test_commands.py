@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import process_time
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -125,7 +126,11 @@ def test_values_that_are_not_text_are_passed_over() -> None:
 
 
 def test_more_values_than_can_be_judged_are_a_finding() -> None:
-    assert DENYLIST.find({"a": [""] * MAX_STRINGS}) == Finding("too-many-values", "arguments")
+    assert DENYLIST.find({"a": [""] * MAX_STRINGS}) == Finding("unjudgeable-values", "arguments")
+
+
+def test_a_value_that_json_does_not_know_is_a_finding_since_it_might_hide_a_string() -> None:
+    assert DENYLIST.find({"a": [MappingProxyType({"x": "bash -c id"})]}) == Finding("unjudgeable-values", "arguments")
 
 
 def test_depth_costs_no_stack() -> None:
