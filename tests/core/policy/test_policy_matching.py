@@ -335,3 +335,10 @@ def test_a_sound_policy_has_no_warnings() -> None:
           - {decision: require_approval}
     """
     assert warnings(Policy.parse(text, "p")) == ()
+
+
+def test_the_settings_default_counts_only_where_the_document_names_none() -> None:
+    query = PolicyQuery("a", "b")
+    assert answer(Policy.parse("rules: []", "p", default=Outcome.ALLOW).evaluate(query, None)) == ("allow", None)
+    named = Policy.parse("{rules: [], defaultDecision: deny}", "p", default=Outcome.ALLOW)
+    assert answer(named.evaluate(query, None)) == ("deny", None)
