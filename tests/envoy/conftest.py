@@ -8,30 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
+from envoy_lab import Demo
 from kalguard_ext_authz.envoy.binary import EnvoyNotFound, find_envoy
 from kalguard_ext_authz.envoy.process import Child
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A running demo upstream, as its own process."""
-
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def seen(self) -> list[dict[str, object]]:
-        """The last requests as they arrived there."""
-        requests: list[dict[str, object]] = httpx.get(f"{self.url}/requests").json()["requests"]
-        return requests
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import httpx
 import mcp
@@ -11,10 +10,8 @@ import openai
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from envoy_lab import Demo
 from kalguard_ext_authz.demo.mcp import PROTOCOL_VERSIONS
-
-if TYPE_CHECKING:
-    from tests.envoy.conftest import Demo
 
 
 def _openai(demo: Demo) -> openai.OpenAI:

@@ -11,20 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
+from envoy_lab import AuthzStub, Demo
 from kalguard_ext_authz.envoy.binary import validate
 from kalguard_ext_authz.envoy.process import EnvoyProcess, ProcessFailed, unix_get
 from kalguard_ext_authz.envoy.render import DEFAULT_UPSTREAMS, MAX_BODY, AuthzTls, Sidecar, render
 from kalguard_ext_authz.envoy.targets import EnvoyConfigError, Pipe, Socket, Upstream, parse_target
-
-if TYPE_CHECKING:
-    from tests.envoy.authz_stub import AuthzStub
-    from tests.envoy.conftest import Demo
 
 # What Envoy itself tells about the peer, true whatever the client sent.
 ENVOYS_OWN = {"x-envoy-external-address"}
@@ -253,8 +250,6 @@ class Lab:
 def lab(
     envoy_binary: Path, demo_upstream: Demo, free_port: Callable[[], int], module_socket_directory: Path
 ) -> Iterator[Lab]:
-    from authz_stub import AuthzStub  # type: ignore[import-not-found, unused-ignore]
-
     directory = module_socket_directory
     sidecar = Sidecar(
         upstreams=(

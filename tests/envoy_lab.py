@@ -1,21 +1,39 @@
-"""A tiny ext_authz server for the Envoy tests: allows everything, remembers what it was asked, and can be
-told to deny. It stands in for ours where only Envoy's behaviour is under test."""
+"""The parts beside a real Envoy in its tests: a running demo upstream, and a tiny ext_authz server."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
 
+@dataclass(frozen=True)
+class Demo:
+    """A running demo upstream, as its own process."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def seen(self) -> list[dict[str, object]]:
+        """The last requests as they arrived there."""
+        requests: list[dict[str, object]] = httpx.get(f"{self.url}/requests").json()["requests"]
+        return requests
+
+
 class AuthzStub:
-    """Serves on a Unix socket, in a thread with its own event loop."""
+    """Allows everything, remembers what it was asked, and denies when told to. It stands in for our server
+    where only Envoy's behaviour is under test; it serves on a Unix socket, in a thread with its own loop."""
 
     def __init__(self, path: Path) -> None:
         self.requests: list[CheckRequest] = []
