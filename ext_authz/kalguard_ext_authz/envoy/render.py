@@ -324,9 +324,7 @@ def _remember_path() -> set_filter_state.Config:
     path = core.SubstitutionFormatString(text_format_source=core.DataSource(inline_string="%PATH(NQ:PATH)%"))
     return set_filter_state.Config(
         on_request_headers=[
-            filter_state.FilterStateValue(
-                object_key=PATH_STATE, factory_key="envoy.string", format_string=path, read_only=True
-            )
+            filter_state.FilterStateValue(object_key=PATH_STATE, factory_key="envoy.string", format_string=path)
         ]
     )
 
