@@ -78,9 +78,7 @@ class Gate:
         try:
             self._audit.append(request, decision, transport="http", latency_us=0)
         except AuditUnavailable as error:
-            self._metrics.audit_unrecorded.inc()
-            self._metrics.audit_up(False)
-            _log.error("audit_unavailable", request_id=answered.request_id, error=str(error))
+            self._unrecorded(answered.request_id, error)
             return
         self._metrics.audit_events.inc()
 
@@ -104,13 +102,19 @@ class Gate:
         try:
             await self._audit.record(request, decision, transport=transport, latency_us=int(latency * 1e6))
         except AuditUnavailable as error:
-            self._metrics.audit_unrecorded.inc()
-            self._metrics.audit_up(False)
-            _log.error("audit_unavailable", request_id=request.id, error=str(error))
+            self._unrecorded(request.id, error)
             return _without_audit(decision) if decision.allowed else decision
         self._metrics.audit_events.inc(max(1, len(decision.verdicts)))
-        self._metrics.audit_up(True)
         return decision
+
+    def _unrecorded(self, request_id: str, error: AuditUnavailable) -> None:
+        self._metrics.audit_unrecorded.inc()
+        if error.__cause__ is not None:  # an event that can't be written is a bug
+            _log.error("event_not_written", request_id=request_id, exc_info=error.__cause__)
+            return
+        # The audit log itself says once that it fails, and how much it missed when it is back; a line an answer
+        # would let agents fill the disk that may just be what is full.
+        _log.debug("answer_not_recorded", request_id=request_id, error=str(error))
 
 
 def _without_audit(decision: Decision) -> Decision:

@@ -1,7 +1,7 @@
 """Operator documents on disk: loaded at start, watched, reloaded; the last good one stays when a new one is bad.
 
 Rules of this file: at start a bad document stops the program; later it changes nothing and is reported
-(`/readyz`, log, metric) until it is good again. A file is taken only when two reads in a row agree, because a
+(`/readyz`, log, metric) until it is good again. Files are taken only when two reads of all of them agree, because a
 half-written YAML file can be a valid document that says something else. All documents together make one
 `Snapshot`, replaced at once: no request ever sees the new policy with the old catalog.
 """
@@ -9,14 +9,18 @@ half-written YAML file can be a valid document that says something else. All doc
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from kalguard_core.codes import Outcome
 from kalguard_core.documents import DocumentError
@@ -37,11 +41,24 @@ from .health import Check
 from .metrics import Metrics
 from .settings import Settings, SettingsError
 
-SETTLE_SECONDS: Final = 0.05
+SETTLE_SECONDS: Final = (
+    0.05  # a writer that pauses for longer in the middle of a file can't be told from one that is done
+)
+SETTLE_LIMIT_SECONDS: Final = 0.5  # a file that never rests must not hold up the revocations beside it
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
 _log = structlog.get_logger("kalguard.reload")
 
 Contents = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a read found instead of contents. `problem` is one line with the path in it."""
+
+    problem: str
+
+
+Reading = Contents | Unreadable
 
 
 @dataclass(slots=True)
@@ -55,18 +72,22 @@ class _Watched:
     version: str = ""
     contents: Contents | None = None
     error: str = ""
-    rejected: Contents | None = field(default=None, repr=False)
+    rejected: Reading | None = field(default=None, repr=False)
 
     def read(self) -> Contents:
         """The bytes of all files. Raises `OSError` with the path in it."""
-        contents = []
-        for path in self.paths:
-            with path.open("rb") as file:
-                data = file.read(MAX_DOCUMENT_BYTES + 1)
-            if len(data) > MAX_DOCUMENT_BYTES:
-                raise OSError(27, "larger than 64 MiB", str(path))
-            contents.append(data)
-        return tuple(contents)
+        return tuple(map(_read_file, self.paths))
+
+    def look(self) -> Reading:
+        """What `read` finds, as a value that can be compared."""
+        try:
+            return self.read()
+        except OSError as error:
+            return Unreadable(_describe(self, error))
+
+    def knows(self, reading: Reading) -> bool:
+        """Whether `reading` is in force, or was refused already."""
+        return reading in (self.contents, self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +138,18 @@ class Documents:
                 ),
             )
         }
+        paths = [path for watched in self._watched.values() for path in watched.paths]
+        self._folders = tuple({path.parent: None for path in paths})
+        self._names = frozenset(path.name for path in paths)
 
     def load(self) -> Snapshot:
         """Read everything for the first time. Raises `SettingsError` naming file, line and field."""
         for watched in self._watched.values():
             try:
                 self._accept(watched, watched.read())
-            except (OSError, ValueError, DocumentError) as error:
+            except OSError as error:
+                raise SettingsError(f"{self._setting(watched, error)}: {_describe(watched, error)}") from None
+            except (ValueError, DocumentError) as error:
                 raise SettingsError(_describe(watched, error)) from None
         return self.snapshot()
 
@@ -156,39 +182,70 @@ class Documents:
     async def reload(self) -> dict[str, ReloadResult]:
         """Look at every file now. Never raises; a bad file is reported and changes nothing."""
         async with self._reloading:
-            results = {name: await self._reload_one(watched) for name, watched in self._watched.items()}
+            readings = await self._settled()
+            results = {name: await self._apply(watched, readings[name]) for name, watched in self._watched.items()}
             if any(result.changed for result in results.values()):
                 self._replace(self.snapshot())
             return results
 
-    async def watch(self, stop: asyncio.Event) -> None:
-        """Reload on change until `stop` is set: at once where the system tells us of changes, else by looking
-        at the files every `policy_watch_interval_ms` (network file systems tell nobody)."""
-        interval = self._settings.policy_watch_interval_ms
-        folders = {path.parent for watched in self._watched.values() for path in watched.paths}
-        if not folders:
+    async def watch(self) -> None:
+        """Reload on change until cancelled: soon where the system tells us of changes, and by looking at the files
+        every `policy_watch_interval_ms` (network file systems tell nobody)."""
+        if not self._folders:
             return
-        while not stop.is_set():
-            try:
-                async for _ in awatch(
-                    *folders,
-                    watch_filter=None,
-                    debounce=50,
-                    step=10,
-                    rust_timeout=interval,
-                    yield_on_timeout=True,
-                    stop_event=stop,
-                    recursive=False,
-                    ignore_permission_denied=True,
-                ):
-                    await self.reload()
-            except (
-                OSError,
-                RuntimeError,
-            ) as error:  # a watched folder is gone: look by hand until it is back
-                _log.warning("watch_failed", error=str(error))
+        interval = self._settings.policy_watch_interval_ms / 1000
+        changed = asyncio.Event()
+        listener = asyncio.create_task(self._listen(changed, interval))
+        try:
+            while True:
+                try:
+                    await asyncio.wait_for(changed.wait(), interval)
+                except TimeoutError:
+                    pass
+                changed.clear()
                 await self.reload()
-                await asyncio.sleep(interval / 1000)
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _listen(self, changed: asyncio.Event, interval: float) -> None:
+        """Set `changed` when the system tells of a change. Only a help: without it, changes are found by looking."""
+        problem = ""
+        while True:
+            try:
+                await self._listen_once(changed, interval)
+                problem = ""
+            except (OSError, RuntimeError) as error:  # a folder is gone, or the system has no watches left
+                if str(error) != problem:
+                    problem = str(error)
+                    _log.warning("watch_failed", error=problem, looking_every_seconds=interval)
+            await asyncio.sleep(interval)
+
+    async def _listen_once(self, changed: asyncio.Event, interval: float) -> None:
+        """Until a folder is another one than it was: the system goes on to watch the one that was moved away."""
+        folders = await asyncio.to_thread(_identities, self._folders)
+        events = awatch(
+            *folders,
+            watch_filter=self._concerns_us,
+            debounce=50,
+            step=20,
+            rust_timeout=int(interval * 1000),
+            yield_on_timeout=True,
+            recursive=False,
+            ignore_permission_denied=True,
+        )
+        async with aclosing(events):
+            async for changes in events:
+                if changes:
+                    changed.set()
+                if await asyncio.to_thread(_identities, self._folders) != folders:
+                    changed.set()
+                    return
+
+    def _concerns_us(self, _change: Change, path: str) -> bool:
+        """Not the log that somebody writes a thousand lines a second to in the same folder."""
+        name = os.path.basename(path)
+        return name in self._names or name.startswith("..")  # Kubernetes swaps ..data, which our path goes through
 
     def checks(self) -> dict[str, Callable[[], Check]]:
         """Health checks: one a document that is configured, and one for the keys."""
@@ -214,38 +271,65 @@ class Documents:
             return Check("degraded", "no token key and no principals: nobody can authenticate")
         return Check("ok", f"version {watched.version}" if watched.version else "")
 
-    async def _reload_one(self, watched: _Watched) -> ReloadResult:
+    def _look(self) -> dict[str, Reading]:
+        return {name: watched.look() for name, watched in self._watched.items()}
+
+    async def _settled(self) -> Mapping[str, Reading]:
+        """What all files hold, once two looks in a row agree about everything (if anything is new at all)."""
+        loop = asyncio.get_running_loop()
+        readings = await asyncio.to_thread(self._look)
+        deadline = loop.time() + SETTLE_LIMIT_SECONDS
+        while not all(watched.knows(readings[name]) for name, watched in self._watched.items()):
+            await asyncio.sleep(SETTLE_SECONDS)
+            again = await asyncio.to_thread(self._look)
+            if again == readings:
+                break
+            if loop.time() >= deadline:
+                return {
+                    name: reading if reading == readings[name] else Unreadable(_restless(self._watched[name]))
+                    for name, reading in again.items()
+                }
+            readings = again
+        return readings
+
+    async def _apply(self, watched: _Watched, reading: Reading) -> ReloadResult:
+        """Put `reading` into force, or say why not."""
+        if reading == watched.contents:
+            self._clear(watched)
+            return ReloadResult(False, None, watched.version)
+        if reading == watched.rejected:
+            return ReloadResult(False, watched.error, watched.version)
+        if isinstance(reading, Unreadable):
+            return self._refuse(watched, reading, reading.problem)
         try:
-            contents = await asyncio.to_thread(watched.read)
-            if contents == watched.contents:
-                self._clear(watched)
-                return ReloadResult(False, None, watched.version)
-            if contents == watched.rejected and watched.error:
-                return ReloadResult(False, watched.error, watched.version)
-            contents = await self._settled(watched, contents)
-            value = await asyncio.to_thread(watched.parse, contents)
-        except (OSError, ValueError, DocumentError) as error:
-            problem = _describe(watched, error)
-            if problem != watched.error:
-                _log.error("reload_refused", document=watched.name, error=problem, in_force=watched.version)
-                self._metrics.reloaded(watched.name, "failed")
-            watched.error = problem
-            watched.rejected = contents if isinstance(error, (ValueError, DocumentError)) else None
-            self._metrics.document(watched.name, watched.version, degraded=True)
-            return ReloadResult(False, problem, watched.version)
-        self._put(watched, contents, value)
+            value = await asyncio.to_thread(watched.parse, reading)
+        except (ValueError, DocumentError) as error:
+            return self._refuse(watched, reading, _describe(watched, error))
+        except Exception as error:  # noqa: BLE001 - a bug in a parser must not end the watching of all others
+            _log.exception("reload_failed", document=watched.name)
+            return self._refuse(
+                watched, reading, f"{watched.name}: {type(error).__name__} while it was read; see the log"
+            )
+        self._put(watched, reading, value)
         self._metrics.reloaded(watched.name, "ok")
         _log.info("reloaded", document=watched.name, version=watched.version)
         return ReloadResult(True, None, watched.version)
 
-    async def _settled(self, watched: _Watched, contents: Contents) -> Contents:
-        """The contents once two reads in a row agree."""
-        while True:
-            await asyncio.sleep(SETTLE_SECONDS)
-            again = await asyncio.to_thread(watched.read)
-            if again == contents:
-                return contents
-            contents = again
+    def _refuse(self, watched: _Watched, reading: Reading, problem: str) -> ReloadResult:
+        """Keep what is in force."""
+        if problem != watched.error:
+            _log.error("reload_refused", document=watched.name, error=problem, in_force=watched.version)
+        watched.error, watched.rejected = problem, reading
+        self._metrics.reloaded(watched.name, "failed")
+        self._metrics.document(watched.name, watched.version, degraded=True)
+        return ReloadResult(False, problem, watched.version)
+
+    def _setting(self, watched: _Watched, error: OSError) -> str:
+        """The variable that names the file of `error`."""
+        if watched.name != "keys":
+            return f"KALGUARD_{watched.name.upper()}_PATH"
+        secret = self._settings.token_secret_file
+        return "KALGUARD_TOKEN_SECRET_FILE" if error.filename == str(secret) else "KALGUARD_TOKEN_KEYS_PATH"
 
     def _accept(self, watched: _Watched, contents: Contents) -> None:
         self._put(watched, contents, watched.parse(contents))
@@ -281,6 +365,43 @@ class Documents:
             except KeyMaterialError as error:
                 raise KeyMaterialError(f"{path}: {error}" if path not in str(error) else str(error)) from None
         return KeySet.merge(*sets)
+
+
+def _read_file(path: Path) -> bytes:
+    """All bytes of a regular file. Raises `OSError` with the path in it."""
+    # not blocking: a FIFO in the place of a document would hold up every reload, for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            problem = "is a directory" if stat.S_ISDIR(mode) else "is not a regular file"
+            raise OSError(errno.EINVAL, problem, str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise OSError(errno.EFBIG, "larger than 64 MiB", str(path))
+    return data
+
+
+def _identities(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Which folders are there, and which ones they are."""
+    found = {}
+    for folder in folders:
+        try:
+            info = folder.stat()
+        except OSError:
+            continue
+        found[folder] = (info.st_dev, info.st_ino)
+    return found
+
+
+def _restless(watched: _Watched) -> str:
+    return f"{', '.join(map(str, watched.paths))}: keeps changing while it is read"
 
 
 def _paths(path: Path | None) -> tuple[Path, ...]:

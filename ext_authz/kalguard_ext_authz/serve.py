@@ -1,18 +1,19 @@
 """One process, one event loop: puts the rooms together, starts the servers, and takes them down in order.
 
 Order of the start: documents (a bad one stops us before anything listens), audit, servers. Order of the end:
-health goes unready, servers refuse new calls and finish those in flight, the audit is flushed, state is closed.
+health goes unready while calls are still answered, so that who asks can tell; then servers refuse new calls and
+finish those in flight, the audit is flushed and signed, state is closed. A second signal ends the waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from .gate import Gate
 from .grpc_server import GrpcServer
 from .health import Check, Health
 from .http_api import create_api
-from .http_server import HttpServer
+from .http_server import ASGIApp, HttpServer, Receive, Send
 from .metrics import Metrics, create_metrics_app
 from .reload import Documents
 from .settings import Settings, SettingsError, host_port, is_unix, unix_path
@@ -40,7 +41,10 @@ from .workers import FairWorkers
 
 # While a worker thread reads a large body, the event loop gets Python's lock back after this long at most (the
 # default of 5 ms would be seen in the latency of every small call beside it).
-SWITCH_INTERVAL_SECONDS: Final = 0.0005
+SWITCH_INTERVAL_SECONDS: Final = 0.005
+# How long we answer and say that we are not ready, before we refuse: a gRPC health watch and a busy prober see it.
+# A balancer that asks every few seconds needs a preStop pause, which only its operator can measure.
+NOTICE_SECONDS: Final = 0.2
 _log = structlog.get_logger("kalguard.serve")
 
 
@@ -52,8 +56,8 @@ class Application:
         self.addresses: dict[str, str] = {}
         self.health = Health()
         self.metrics = Metrics()
-        self._exit = AsyncExitStack()
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._servers: list[HttpServer] = []
         self._grpc: GrpcServer | None = None
@@ -90,11 +94,15 @@ class Application:
         try:
             await self._start_servers()
         except BaseException:
+            self.hurry()
             await self.stop()
             raise
+        # What exists now lives as long as the process: the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         self._spawn(self._audit.run())
         if self.settings.policy_watch:
-            self._spawn(self._documents.watch(self._stopping))
+            self._spawn(self._documents.watch())
 
     async def reload(self) -> dict[str, Any]:
         """Read all documents again (SIGHUP, admin API) and let the audit sink reopen its file."""
@@ -114,24 +122,43 @@ class Application:
             "documents": self._documents.versions(),
         }
 
+    def hurry(self) -> None:
+        """Stop waiting: `stop` cuts the calls that are still in flight. What was answered is audited all the same."""
+        self._hurry.set()
+
     async def stop(self) -> None:
         """Drain and end. Safe to call twice."""
-        if self._stopping.is_set():
+        if self._stopping:
             return
-        self._stopping.set()
+        self._stopping = True
         self.health.draining = True
-        grace = self.settings.drain_seconds
         if self._grpc is not None:
             await self._grpc.set_serving(False)
-        await asyncio.gather(
-            *(server.stop(grace) for server in self._servers),
-            *([self._grpc.stop(grace)] if self._grpc is not None else []),
-        )
+        grace = self.settings.drain_seconds
+        notice = min(NOTICE_SECONDS, grace / 2)
+        await self._wait_for_hurry(notice)
+        draining = asyncio.create_task(self._stop_servers(grace - notice))
+        hurried = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not draining.done():
+            await self._stop_servers(0)
+        await draining
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._workers.close()
         await self._audit.close()
+
+    async def _wait_for_hurry(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+        except TimeoutError:
+            pass  # nobody is in a hurry
+
+    async def _stop_servers(self, grace: float) -> None:
+        grpc = [] if self._grpc is None else [self._grpc.stop(grace)]
+        await asyncio.gather(*(server.stop(grace) for server in self._servers), *grpc)
 
     def _replace(self, snapshot: Any) -> None:
         self._guard.snapshot = snapshot
@@ -174,10 +201,20 @@ class Application:
         if settings.metrics_address != "off":
             await self._serve(
                 "metrics",
-                create_metrics_app(self.metrics),
+                self._metrics_app(),
                 settings.metrics_address,
                 "KALGUARD_METRICS_ADDRESS",
             )
+
+    def _metrics_app(self) -> ASGIApp:
+        """The metrics, with the state of the audit log as it is now: an idle server is scraped too."""
+        app = create_metrics_app(self.metrics)
+
+        async def fresh(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+            self.metrics.audit_up(self._audit.health().status != "unavailable")
+            await app(scope, receive, send)
+
+        return fresh
 
     async def _serve(self, name: str, app: Any, address: str, setting: str, *, audited: bool = False) -> None:
         on_unread = (lambda answered: self._gate.unread(answered, time.time())) if audited else None
@@ -189,7 +226,7 @@ class Application:
         try:
             self.addresses[name] = await server.start()
         except OSError as error:
-            raise SettingsError(f"{setting}: cannot listen on {address}: {error.strerror or error}") from None
+            raise SettingsError(f"{setting}: {error.strerror or error}") from None
         self._servers.append(server)
 
     def _add_checks(self) -> None:
@@ -239,18 +276,36 @@ async def run(settings: Settings, warnings: list[str], ready: Callable[[Mapping[
     Raises `SettingsError` when it can't start.
     """
     logs.configure(settings.log_level, settings.log_format)
+    if settings.allow_unsigned_tokens:
+        # on every line, because whoever reads one of them must know what the others are worth
+        structlog.contextvars.bind_contextvars(unsigned_tokens="accepted")
+        _log.warning("unsigned_tokens", problem="KALGUARD_ALLOW_UNSIGNED_TOKENS is on: anyone can be any agent")
     for warning in warnings:
         _log.warning("setting_ignored", problem=warning)
-    if settings.allow_unsigned_tokens:
-        _log.warning("unsigned_tokens", problem="KALGUARD_ALLOW_UNSIGNED_TOKENS is on: anyone can be any agent")
     application = Application(settings)
+    stop = asyncio.Event()
+    _handle_signals(application, stop)  # before we listen: from then on somebody may depend on an orderly end
     try:
         await application.start()
     except OSError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(_explain(settings, error)) from None
+    _log.info("serving", version=version("kalguard"), pid=os.getpid(), **application.addresses)
+    ready(application.addresses)
+    await stop.wait()
+    _log.info("draining", seconds=settings.drain_seconds)
+    await application.stop()
+    _log.info("stopped")
+
+
+def _handle_signals(application: Application, stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT: drain; once more: at once. SIGHUP: reload."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
     reloads: set[asyncio.Task[dict[str, Any]]] = set()
+
+    def end() -> None:
+        if stop.is_set():
+            application.hurry()
+        stop.set()
 
     def hang_up() -> None:
         task = asyncio.create_task(application.reload())
@@ -258,11 +313,13 @@ async def run(settings: Settings, warnings: list[str], ready: Callable[[Mapping[
         task.add_done_callback(reloads.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
-    _log.info("serving", version=version("kalguard"), pid=os.getpid(), **application.addresses)
-    ready(application.addresses)
-    await stop.wait()
-    _log.info("draining", seconds=settings.drain_seconds)
-    await application.stop()
-    _log.info("stopped")
+
+
+def _explain(settings: Settings, error: OSError) -> str:
+    """One line that names the setting: errors about addresses do, errors about files are given theirs."""
+    if error.filename is None:
+        return str(error)
+    named = [name for name, value in settings if str(value) == str(error.filename)]
+    return ": ".join([*(f"KALGUARD_{name.upper()}" for name in named), f"{error.filename}: {error.strerror}"])
