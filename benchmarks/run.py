@@ -27,6 +27,9 @@ from calls import Call, HttpClient, Timing, channel_to, chat, check_request, grp
 from rich.console import Console
 from rich.progress import Progress
 
+from kalguard_ext_authz.envoy.binary import find_envoy
+from kalguard_ext_authz.envoy.process import EnvoyProcess
+
 MCP = {"kind": "mcp", "prefix": "/mcp/demo", "server": "demo"}
 OPENAI = {"kind": "openai", "prefix": "/openai"}
 MIB = 1024 * 1024
@@ -47,10 +50,8 @@ class Scenario:
 
 
 @contextmanager
-def _envoy(folder: Path, port: int, binary: str) -> Iterator[int]:
+def _envoy(folder: Path, port: int, binary: Path) -> Iterator[int]:
     """A real Envoy in front of `kalguard serve`, with an upstream that answers at once."""
-    from kalguard_ext_authz.envoy.process import EnvoyProcess
-
     listen, upstream = port, port + 1
     rendered = subprocess.run(
         [
@@ -64,7 +65,7 @@ def _envoy(folder: Path, port: int, binary: str) -> Iterator[int]:
         text=True,
     ).stdout
     with servers.started([sys.executable, servers.__file__, "asgi", f"127.0.0.1:{upstream}"], ""):
-        with EnvoyProcess(rendered, binary=binary, folder=folder):
+        with EnvoyProcess(binary, rendered, folder):
             yield listen
 
 
@@ -117,7 +118,7 @@ async def _send_large(address: str) -> None:
         await asyncio.gather(forever(), forever())
 
 
-async def _measure(rounds: int, calls: int, envoy: str | None, console: Console) -> list[str]:
+async def _measure(rounds: int, calls: int, envoy: Path, console: Console) -> list[str]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(servers.temporary_folder()))
         port = 23000 + os.getpid() % 5000
@@ -138,10 +139,9 @@ async def _measure(rounds: int, calls: int, envoy: str | None, console: Console)
                 Scenario("empty ASGI handler, 2 KB body", nothing, empty_asgi),
                 Scenario("full HTTP prompt check of 2 KB", prompt_2k, kalguard),
             ]
-            if envoy:
-                listen = stack.enter_context(_envoy(folder, port, envoy))
-                through = HttpClient("127.0.0.1", listen, "/mcp/demo", tool_call(), "bench-small")
-                rows.append(Scenario("full Check, MCP tools/call, through Envoy", through, kalguard))
+            listen = stack.enter_context(_envoy(folder, port, envoy))
+            through = HttpClient("127.0.0.1", listen, "/mcp/demo", tool_call(), "bench-small")
+            rows.append(Scenario("full Check, MCP tools/call, through Envoy", through, kalguard))
             rss_before = kalguard.rss_mib()
             with Progress(console=console) as progress:
                 bar = progress.add_task("interleaved rounds", total=rounds * len(rows))
@@ -184,14 +184,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (medians are printed)")
     parser.add_argument("--calls", type=int, default=2000, help="calls of each row in each round")
-    parser.add_argument("--envoy", help="path of the Envoy binary; without it the row through Envoy is left out")
+    parser.add_argument("--envoy", help="the Envoy binary (default: $KALGUARD_ENVOY, PATH, the checkout's)")
     parser.add_argument("--send-large", metavar="ADDRESS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.send_large:
             runner.run(_send_large(options.send_large))
             return
-        lines = runner.run(_measure(options.rounds, options.calls, options.envoy, Console(stderr=True)))
+        lines = runner.run(_measure(options.rounds, options.calls, find_envoy(options.envoy), Console(stderr=True)))
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}\n")
     print("\n".join(lines))
     print(json.dumps({"rounds": options.rounds, "calls": options.calls}), file=sys.stderr)

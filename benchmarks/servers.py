@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +127,15 @@ async def _serve_asgi(address: str) -> None:
         await send({"type": "http.response.body", "body": b"{}"})
 
     host, _, port = address.rpartition(":")
-    config = uvicorn.Config(app, host=host, port=int(port), log_level="error", http="httptools", lifespan="off")
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=int(port),
+        log_level="error",
+        http="httptools",
+        lifespan="off",
+        timeout_keep_alive=600,  # rows wait for each other longer than the default of 5 s
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
@@ -146,6 +153,5 @@ if __name__ == "__main__":
     import uvloop
 
     serve = {"grpc": _serve_grpc, "asgi": _serve_asgi}[sys.argv[1]]
-    started_at = time.time()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(sys.argv[2]))
