@@ -32,10 +32,19 @@ class Arrived:
         return ",".join(value for key, value in self.headers if key == name)
 
 
-def exchange(port: int, data: bytes, seconds: float = 5.0) -> list[RawAnswer]:
+@dataclass(frozen=True)
+class Exchange:
+    """What came back on one connection. `peer`: its address as the other end logs it."""
+
+    answers: list[RawAnswer]
+    peer: str
+
+
+def exchange(port: int, data: bytes, seconds: float = 5.0) -> Exchange:
     """Send bytes to Envoy and read all answers: to the end of the connection, or until it falls silent after one."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), seconds) as connection:
+        host, local_port = connection.getsockname()
         try:
             connection.sendall(data)
         except OSError:
@@ -49,7 +58,10 @@ def exchange(port: int, data: bytes, seconds: float = 5.0) -> list[RawAnswer]:
             if not chunk:
                 break
             received += chunk
-    return answers_in(received)
+            # Envoy gives a client a second to close by itself.
+            if any(answer.headers.get("connection") == "close" for answer in answers_in(received)):
+                break
+    return Exchange(answers_in(received), f"{host}:{local_port}")
 
 
 def answers_in(received: bytes) -> list[RawAnswer]:
