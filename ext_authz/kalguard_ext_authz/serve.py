@@ -8,13 +8,16 @@ finish those in flight, the audit is flushed and signed, state is closed. A seco
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -169,6 +172,7 @@ class Application:
     async def _start_servers(self) -> None:
         settings = self.settings
         if settings.grpc_address != "off":
+            _require_free(settings.grpc_address, "KALGUARD_GRPC_ADDRESS")
             self._grpc = GrpcServer(
                 self._gate,
                 address=settings.grpc_address,
@@ -315,6 +319,41 @@ def _handle_signals(application: Application, stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+
+def _require_free(address: str, setting: str) -> None:
+    """Raises `SettingsError` if somebody listens on `address`.
+
+    gRPC takes a Unix socket away from a server that listens on it, and names no cause when a port can't be had.
+    """
+    try:
+        if is_unix(address):
+            _require_free_path(Path(unix_path(address)))
+            return
+        host, port = host_port(address, setting)
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of our last run don't count
+            probe.bind(place)
+            probe.listen(1)
+    except OSError as error:
+        raise SettingsError(
+            f"{setting}: cannot listen on {address}: {(error.strerror or str(error)).lower()}"
+        ) from None
+
+
+def _require_free_path(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise OSError(errno.EEXIST, "something that is no socket is in the way; move it")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return  # left behind by a crash
+    raise OSError(errno.EADDRINUSE, "another program listens there; stop it")
 
 
 def _explain(settings: Settings, error: OSError) -> str:

@@ -56,8 +56,9 @@ class Lab:
     def verified(self) -> dict[str, Any]:
         """What `kalguard audit verify` says about the log."""
         beside = self.folder.parent
-        files = ["--checkpoints", beside / "checkpoints", "--public-key", beside / "state" / "checkpoint-key.pub.pem"]
-        command = [sys.executable, "-m", "kalguard_ext_authz", "audit", "verify", "--json", *files, self.audit]
+        signed, key = str(beside / "checkpoints"), str(beside / "state" / "checkpoint-key.pub.pem")
+        command = [sys.executable, "-m", "kalguard_ext_authz", "audit", "verify", "--json", str(self.audit)]
+        command += ["--checkpoints", signed, "--public-key", key]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         found = json.loads(done.stdout)
         assert isinstance(found, dict)
@@ -183,7 +184,7 @@ def bound_by_permissions(start: Callable[[], KalGuardProcess]) -> KalGuardProces
 
 
 @pytest.fixture
-def lab(kalguard: Start, short_folder: Path) -> Iterator[Callable[..., Lab]]:
+def lab(kalguard: Start, short_folder: Path) -> Callable[..., Lab]:
     """Starts a server whose audit log lies in a folder of its own; keys and checkpoints are elsewhere."""
     (short_folder / "audit").mkdir()
 
