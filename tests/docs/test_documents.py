@@ -46,6 +46,7 @@ from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
 from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.envoy.binary import EnvoyNotFound, find_envoy, validate
+from kalguard_ext_authz.metrics import Metrics
 from kalguard_ext_authz.settings import OTHER_VARIABLES, PREFIX, Settings, load_settings
 from support import free_port
 
@@ -57,7 +58,6 @@ SECONDS: Final = 30
 MANUAL: Final = (
     ("docs/audit.md", "/var/log/kalguard", "names places of an operator's machine"),
     ("docs/audit.md", "--follow", "follows the log until it is interrupted"),
-    ("docs/audit.md", "sed -n 7p", "needs a log of seven lines; the chain has tests of its own"),
     ("docs/envoy.md", "envoy -c", "runs until it is stopped; the configuration is validated in the block above"),
     (
         "docs/http-api.md",
@@ -99,7 +99,7 @@ def _shown(path: Path) -> str:
 
 
 def _documents() -> list[Path]:
-    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def _blocks(path: Path) -> list[Block]:
@@ -212,7 +212,8 @@ def up(environment: dict[str, str]) -> Iterator[Place]:
             text=True,
         )
         assert process.stdout is not None
-        assert process.stdout.readline(), "kalguard up ended"
+        told = json.loads(process.stdout.readline() or "{}")
+        assert told.get("ready"), f"kalguard up did not start: {told}"
         yield place
         process.terminate()
         process.communicate(timeout=SECONDS)
@@ -514,6 +515,22 @@ def test_every_setting_is_in_the_table() -> None:
     assert document == settings_table.with_table(document), "run: python tests/settings_table.py"
     for name in Settings.model_fields:
         assert f"| `{PREFIX}{name.upper()}` |" in document
+
+
+@every_document
+def test_a_default_that_is_told_elsewhere_is_the_same(path: Path) -> None:
+    for name, told in re.findall(rf"^\| `{PREFIX}(\w+)` \| (\S+) \|", path.read_text(encoding="utf-8"), re.MULTILINE):
+        default = Settings.model_fields[name.lower()].default
+        if default is not None and path != settings_table.DOCUMENT:
+            assert told.strip("`") == f"{default:g}" if isinstance(default, float) else str(default)
+
+
+@every_document
+def test_every_metric_that_is_named_exists(path: Path) -> None:
+    metrics = Metrics()
+    known = {metric.name for metric in metrics.registry.collect()}
+    named = set(re.findall(r"\b(kalguard_(?!core|ext_authz)[a-z_]+)\b", path.read_text(encoding="utf-8")))
+    assert {name.removesuffix("_total") for name in named} <= known
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/http-api.md"])
