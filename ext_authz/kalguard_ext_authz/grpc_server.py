@@ -2,7 +2,8 @@
 
 Rules of this file: nothing is decided here, except who may be believed. A caller on a Unix socket, with a client
 certificate that we verified, or in a network that the operator vouches for (`KALGUARD_GRPC_TRUST=network`) is
-trusted: its principal and context extensions count. From any other caller both are ignored.
+trusted: its principal and context extensions count. From any other caller both are ignored, except that a route
+which is said to be a model's or a tool server's is refused: plain HTTP, as which we would judge it, is less strict.
 API: envoy.service.auth.v3.Authorization, https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/auth/v3/external_auth.proto
 """
 
@@ -36,6 +37,8 @@ _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _OK, _PERMISSION_DENIED, _UNAUTHENTICATED = 0, 7, 16  # google.rpc.Code
 _SOCKET_MODE: Final = 0o660  # ours and our group's (Envoy's), nobody else's: whoever opens it is believed
 _REQUEST_ID: Final = "x-kalguard-request-id"
+# Stands for the kind that an untrusted caller names. No protocol has this name, so the guard refuses it.
+_NOT_BELIEVED: Final = "not believed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class CheckService:
                 or sane_request_id(headers.get(_REQUEST_ID))
                 or new_request_id()
             ),
-            kind=context.get("kind", "http"),
+            kind=self._kind(attributes.context_extensions),
             method=http.method,
             host=http.host,
             path=http.path,
@@ -101,6 +104,10 @@ class CheckService:
             ),
             context=context,
         )
+
+    def _kind(self, context: Mapping[str, str]) -> str:
+        kind = context.get("kind", "http")
+        return kind if self._trusted or kind == "http" else _NOT_BELIEVED
 
     def _body(self, http: Any, headers: Mapping[str, str]) -> Body:
         data: bytes = http.raw_body or http.body.encode("utf-8", "surrogatepass")

@@ -20,6 +20,7 @@ from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision, Reply, Verdict
 from kalguard_core.identity import Identity
 from kalguard_core.request import AgentRequest, Refusal
+from kalguard_core.wire.registry import PROTOCOLS
 from kalguard_ext_authz.answer import Answer
 from kalguard_ext_authz.grpc_server import GrpcServer
 from support import free_port
@@ -144,10 +145,19 @@ async def test_a_caller_on_plain_tcp_is_not_believed_about_principal_or_kind() -
         response = await check(channel, a_request(context={"kind": "openai", "internal": "true"}))
         assert not server.trusted
     assert recorder.request is not None
-    assert recorder.request.kind == "http"
+    assert recorder.request.kind not in PROTOCOLS, "so the guard refuses it: as plain HTTP its prompt would be unread"
     assert recorder.request.context == {}
     assert recorder.request.peer.principal == ""
     assert "x-kalguard-agent" not in overwritten(response.ok_response.headers)
+
+
+@pytest.mark.parametrize("context", [{}, {"kind": "http", "internal": "true"}])
+async def test_a_plain_route_over_plain_tcp_is_plain_http(context: dict[str, str]) -> None:
+    recorder = Recorder()
+    async with serving(recorder, f"127.0.0.1:{free_port()}") as (_, channel):
+        await check(channel, a_request(context=context))
+    assert recorder.request is not None
+    assert (recorder.request.kind, recorder.request.context) == ("http", {})
 
 
 async def test_an_operator_can_vouch_for_the_network() -> None:
