@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 ALLOW_ALL = "rules: [{id: all, decision: allow}]\n"
 TOKEN = make_token()
+# A default TLS context reads all certificates of the machine, 20 ms a call, for plain HTTP.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ARGUMENTS = {"get_weather": {"location": "Oslo"}, "search": {"query": "tea"}}
 
 
@@ -46,7 +49,7 @@ async def comes_true(look: Callable[[], Awaitable[T]], seconds: float = 10.0) ->
 
 def over_unix(address: str, method: str, path: str) -> httpx.Response:
     """One request to a server on a Unix socket (`unix:/path`)."""
-    transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
+    transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"), verify=NO_TLS)
     with httpx.Client(transport=transport, base_url="http://localhost", timeout=20) as client:
         return client.request(method, path)
 
@@ -65,7 +68,7 @@ def metrics(server: KalGuardProcess) -> dict[str, float]:
 
 def readyz(server: KalGuardProcess) -> tuple[int, dict[str, Any]]:
     """Status of `/readyz` and its body."""
-    answer = httpx.get(f"{server.http}/readyz", timeout=20)
+    answer = httpx.get(f"{server.http}/readyz", timeout=20, verify=NO_TLS)
     return answer.status_code, answer.json()
 
 
@@ -87,6 +90,7 @@ def tool_call(server: KalGuardProcess, tool: str = "search", token: str = TOKEN)
         json={"toolName": tool, "arguments": ARGUMENTS[tool]},
         headers={"authorization": f"Bearer {token}"},
         timeout=20,
+        verify=NO_TLS,
     )
 
 

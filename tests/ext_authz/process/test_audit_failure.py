@@ -22,6 +22,7 @@ import pytest
 
 from process_support import (
     ALLOW_ALL,
+    NO_TLS,
     TOKEN,
     ask_once,
     chat_call,
@@ -224,6 +225,7 @@ def judge_answers_without_audit(server: KalGuardProcess) -> int:
         json={"messages": [{"role": "user", "content": "hello"}]},
         headers={"authorization": f"Bearer {TOKEN}"},
         timeout=20,
+        verify=NO_TLS,
     )
     assert (prompt.status_code, prompt.json()["errorCode"]) == (503, "AUDIT_UNAVAILABLE")
     assert "sanitized" not in prompt.text
@@ -232,7 +234,11 @@ def judge_answers_without_audit(server: KalGuardProcess) -> int:
     assert tool_call(server, token="no.such.token").status_code == 401
     assert tool_call(server, token=make_token(capabilities=())).status_code == 403
     unreadable = httpx.post(
-        f"{server.http}/v1/tool/check", content=b"{", headers={"authorization": f"Bearer {TOKEN}"}, timeout=20
+        f"{server.http}/v1/tool/check",
+        content=b"{",
+        headers={"authorization": f"Bearer {TOKEN}"},
+        timeout=20,
+        verify=NO_TLS,
     )
     assert unreadable.status_code == 400
 
@@ -270,7 +276,7 @@ def test_a_failing_audit_log_denies_says_why_and_recovers_by_itself(lab: Callabl
     assert (status, report["status"], report["checks"]["audit"]["status"]) == (503, "unavailable", "unavailable")
     assert failure.says in report["checks"]["audit"]["detail"].lower()
     assert str(running.audit) in report["checks"]["audit"]["detail"], "an operator must know which file"
-    assert httpx.get(f"{server.http}/health").status_code == 200
+    assert httpx.get(f"{server.http}/health", verify=NO_TLS).status_code == 200
     told = metrics(server)
     assert told["kalguard_audit_up"] == 0
     assert told["kalguard_audit_unrecorded_total"] == given

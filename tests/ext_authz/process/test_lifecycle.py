@@ -24,6 +24,7 @@ from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.settings import Settings
 from process_support import (
     ALLOW_ALL,
+    NO_TLS,
     TOKEN,
     admin,
     ask_once,
@@ -98,7 +99,11 @@ async def test_sigterm_tells_health_checks_first_finishes_what_is_in_flight_and_
     server = kalguard(policy=ALLOW_ALL, env={"KALGUARD_DRAIN_SECONDS": "8"})
     slow = SlowCall(server)
     large = chat_call("good morning " * 330_000)  # 4 MB: read and scored away from the event loop
-    async with envoy_of(server) as envoy, envoy_of(server) as prober, httpx.AsyncClient(base_url=server.http) as probe:
+    async with (
+        envoy_of(server) as envoy,
+        envoy_of(server) as prober,
+        httpx.AsyncClient(base_url=server.http, verify=NO_TLS) as probe,
+    ):
         assert await prober.serving()
         assert (await probe.get("/readyz")).status_code == 200
         calls = [asyncio.create_task(envoy.check(large)) for _ in range(3)]
@@ -121,7 +126,7 @@ async def test_sigterm_tells_health_checks_first_finishes_what_is_in_flight_and_
 
         async def closed() -> bool:
             try:
-                await asyncio.to_thread(httpx.get, f"{server.http}/livez", timeout=1)
+                await asyncio.to_thread(httpx.get, f"{server.http}/livez", timeout=1, verify=NO_TLS)
             except httpx.TransportError:
                 return True
             return False
@@ -146,7 +151,7 @@ def checkpoints(server: KalGuardProcess) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(f"{server.audit}.checkpoints").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("second", [None, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [None, signal.SIGTERM])
 def test_a_call_that_never_ends_is_cut_after_the_grace_or_at_a_second_signal(
     kalguard: Start, second: signal.Signals | None
 ) -> None:
@@ -167,11 +172,11 @@ def test_a_call_that_never_ends_is_cut_after_the_grace_or_at_a_second_signal(
 
 
 def test_after_a_kill_the_chain_goes_on(short_folder: Path) -> None:
-    for run in range(3):
+    for run in range(2):
         server = start_kalguard(short_folder, policy=ALLOW_ALL)
         for _ in range(5):
             assert tool_call(server).status_code == 200
-        if run < 2:
+        if run == 0:
             server.process.kill()
             server.process.wait(5)
             assert server.audit is not None
@@ -181,7 +186,7 @@ def test_after_a_kill_the_chain_goes_on(short_folder: Path) -> None:
     events = server.audit_events()
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     types = [event["type"] for event in events]
-    assert (types.count("audit_started"), types.count("audit_recovered")) == (3, 2)
+    assert (types.count("audit_started"), types.count("audit_recovered")) == (2, 1)
     assert verified(server)["status"] == 0
 
 
@@ -249,12 +254,12 @@ def unsigned_token() -> str:
 def test_unsigned_tokens_are_refused_unless_the_operator_insists_and_then_everything_says_so(kalguard: Start) -> None:
     strict = kalguard(policy=ALLOW_ALL)
     assert tool_call(strict, token=unsigned_token()).status_code == 401
-    assert "warning" not in httpx.get(f"{strict.http}/health").json()
+    assert "warning" not in httpx.get(f"{strict.http}/health", verify=NO_TLS).json()
     assert "tokens" not in readyz(strict)[1]["checks"]
 
     open_to_all = kalguard(policy=ALLOW_ALL, env={"KALGUARD_ALLOW_UNSIGNED_TOKENS": "true"})
     assert tool_call(open_to_all, token=unsigned_token()).status_code == 200
-    assert "unsigned" in httpx.get(f"{open_to_all.http}/health").json()["warning"]
+    assert "unsigned" in httpx.get(f"{open_to_all.http}/health", verify=NO_TLS).json()["warning"]
     status, report = readyz(open_to_all)
     assert (status, report["status"], report["checks"]["tokens"]["status"]) == (200, "degraded", "degraded")
     assert open_to_all.policy is not None
@@ -293,7 +298,7 @@ def test_the_admin_socket_is_for_its_group_only_and_tells_no_secret(kalguard: St
     path = Path(server.addresses["admin"].removeprefix("unix:"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert admin(server, "GET", "/config").status_code == 401, "a token that is set is asked for here too"
-    transport = httpx.HTTPTransport(uds=str(path))
+    transport = httpx.HTTPTransport(uds=str(path), verify=NO_TLS)
     with httpx.Client(transport=transport, base_url="http://localhost") as client:
         told = client.get("/config", headers={"authorization": f"Bearer {operator}"})
         assert client.get("/config", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 401
@@ -376,14 +381,20 @@ def test_a_decision_can_be_had_without_a_server(
     assert text in done.output
 
 
+@pytest.mark.parametrize(("token", "status"), [(None, 3), ("no.such.token", 3), (TOKEN, 0)])
+def test_a_decision_without_a_server_is_about_the_agent_of_a_token(
+    documents: dict[str, str], token: str | None, status: int
+) -> None:
+    env = {"KALGUARD_TOKEN": token, "KALGUARD_TOKEN_SECRET": SECRET, **documents}
+    done = CliRunner().invoke(main, ["check", "tool", "search", '{"query": "tea"}', "--json"], env=env)
+    assert done.exit_code == status, done.output
+    assert json.loads(done.output).get("errorCode") == ("AUTH_FAILED" if status else None)
+
+
 def test_a_decision_without_a_server_for_programs(documents: dict[str, str], tmp_path: Path) -> None:
     as_json = kalguard_command("check", "tool", "rm", "{}", "--agent", "a", "--json", env=documents)
     answer = json.loads(as_json.stdout)
     assert (as_json.returncode, answer["allowed"], answer["errorCode"]) == (3, False, "TOOL_DENIED")
-    nobody = kalguard_command("check", "tool", "search", '{"query": "tea"}', "--json", env=documents)
-    assert (nobody.returncode, json.loads(nobody.stdout)["errorCode"]) == (3, "AUTH_FAILED")
-    known = {**documents, "KALGUARD_TOKEN": TOKEN, "KALGUARD_TOKEN_SECRET": SECRET}
-    assert kalguard_command("check", "tool", "search", '{"query": "tea"}', env=known).returncode == 0
     lost = kalguard_command("check", "prompt", "x", env={"KALGUARD_POLICY_PATH": str(tmp_path / "none.yaml")})
     assert lost.returncode == 2
     assert "KALGUARD_POLICY_PATH: " in lost.stderr
