@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from kalguard_ext_authz.cli.serve import default_text
 from kalguard_ext_authz.settings import PREFIX, Settings
 
 DOCUMENT: Final = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
@@ -45,13 +46,8 @@ def _lines(fields: Sequence[tuple[str, FieldInfo]]) -> Iterator[str]:
 
 
 def _default(field: FieldInfo) -> str:
-    """As it is written in an environment variable; a dash where there is none."""
-    value = field.default
-    if value is None or value == ():
-        return "-"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    text = default_text(field.default)
+    return "-" if text is None else f"`{text}`"
 
 
 def _meaning(field: FieldInfo) -> str:

@@ -76,7 +76,7 @@ def _list_settings(as_json: bool) -> None:
     rows = [
         {
             "variable": PREFIX + name.upper(),
-            "default": None if field.default is None else str(field.default),
+            "default": default_text(field.default),
             "description": field.description or "",
         }
         for name, field in Settings.model_fields.items()
@@ -85,5 +85,14 @@ def _list_settings(as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     for row in rows:
-        default = f" [{row['default']}]" if row["default"] not in (None, "") else ""
+        default = f" [{row['default']}]" if row["default"] else ""
         click.echo(f"{row['variable']}{default}\n    {row['description']}")
+
+
+def default_text(value: object) -> str | None:
+    """A setting's default as it would be written in a variable; None where there is none."""
+    if value is None or value == ():
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
