@@ -41,10 +41,13 @@ def refuse_variants(value: dict[str, Any], known: frozenset[str], place: Place) 
 def read_messages(messages: Any, found: list[Message], *, any_role: bool = False) -> int:
     """Append all text of `messages`, which stands at `("messages",)`, to `found`; answers how many they are.
 
+    What is said beside the contents (names, tool calls, unknown members) comes after all of them: the firewall
+    reads neighbours of one role together, and a `name` between two halves of an attack must not part them.
     `any_role`: accept roles that no protocol defines; their name is text then. Raises `ChatError`.
     """
     if type(messages) is not list or not messages:
         raise ChatError(("messages",), "must be a list with at least one message")
+    beside: list[Message] = []
     for index, message in enumerate(messages):
         place: Place = ("messages", index)
         if type(message) is not dict:
@@ -55,14 +58,14 @@ def read_messages(messages: Any, found: list[Message], *, any_role: bool = False
         if role not in ROLES:
             if not any_role:
                 raise ChatError((*place, "role"), f"'{shown(role)}' is not a known role")
-            collect(found, "unread", role, (*place, "role"))
+            collect(beside, "unread", role, (*place, "role"))
         content = message.get("content")
         if type(content) is str:
             found.append(Message(role, content, (*place, "content")))
             if len(message) == 2:
                 continue
         elif type(content) is list:
-            _read_parts(content, role, found, (*place, "content"))
+            _read_parts(content, role, found, beside, (*place, "content"))
         elif content is not None:
             raise ChatError((*place, "content"), "must be a string or a list of parts")
         elif role != "assistant" or not any(message.get(name) for name in _INSTEAD_OF_CONTENT):
@@ -73,12 +76,13 @@ def read_messages(messages: Any, found: list[Message], *, any_role: bool = False
         for key, value in message.items():
             if key == "role" or key == "content":
                 continue
-            collect(found, "tool" if key in ("tool_calls", "function_call") else "unread", value, (*place, key))
-        collect_names(found, "unread", message, place)
+            collect(beside, "tool" if key in ("tool_calls", "function_call") else "unread", value, (*place, key))
+        collect_names(beside, "unread", message, place)
+    found += beside
     return len(messages)
 
 
-def _read_parts(parts: list[Any], role: str, found: list[Message], place: Place) -> None:
+def _read_parts(parts: list[Any], role: str, found: list[Message], beside: list[Message], place: Place) -> None:
     if not parts:
         raise ChatError(place, "must not be empty")
     for index, part in enumerate(parts):
@@ -101,5 +105,5 @@ def _read_parts(parts: list[Any], role: str, found: list[Message], place: Place)
         for key, value in part.items():
             if key == "type" or key == name:
                 continue
-            collect(found, "unread", value, (*here, key))
-        collect_names(found, "unread", part, here)
+            collect(beside, "unread", value, (*here, key))
+        collect_names(beside, "unread", part, here)
