@@ -67,8 +67,8 @@ class StreamedBody:
 
     @property
     def size_hint(self) -> int:
-        """The announced length, 0 without one."""
-        return self.length or 0
+        """The announced length. A body without one (chunked) counts as the largest: its agent may make it so."""
+        return self._limit if self.length is None else self.length
 
     @property
     def refused(self) -> bool:
