@@ -41,9 +41,8 @@ from .health import Check
 from .metrics import Metrics
 from .settings import Settings, SettingsError
 
-SETTLE_SECONDS: Final = (
-    0.05  # a writer that pauses for longer in the middle of a file can't be told from one that is done
-)
+# A writer that pauses for longer than this in the middle of a file can't be told from one that is done.
+SETTLE_SECONDS: Final = 0.05
 SETTLE_LIMIT_SECONDS: Final = 0.5  # a file that never rests must not hold up the revocations beside it
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
 _log = structlog.get_logger("kalguard.reload")

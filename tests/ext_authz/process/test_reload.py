@@ -202,6 +202,7 @@ async def test_a_file_that_is_written_slowly_is_never_taken_half(kalguard: Start
             with server.policy.open("w") as file:
                 file.write(text(version)[0])
                 file.flush()
+                server.process.send_signal(signal.SIGHUP)  # look now, in the worst moment
                 until = time.monotonic() + 0.03
                 while time.monotonic() < until:
                     await rule()
