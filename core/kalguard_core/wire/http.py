@@ -2,7 +2,9 @@
 
 Rules of this file: policy decides about a path, so a path that two readers may understand differently is
 refused: dot segments, encoded separators, double encoding, control characters, headers that name another
-method or path. Sources: RFC 3986 sections 5.2.4 and 6.2.2, RFC 9110 sections 7.2 and 9.
+method or path. Where the route fixes the upstream, policy is asked about that one: the `Host` that an agent
+writes has no say in where its request goes. Sources: RFC 3986 sections 5.2.4 and 6.2.2, RFC 9110 sections 7.2
+and 9.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
 from .answers import plain_reply
 from .base import Reading, Route
-from .headers import refuse_overrides
+from .headers import path_in_route, refuse_overrides
 
 _CAPABILITIES: Final = (Capability.NETWORK_OUTBOUND.value,)
 _ROUTE: Final = Route("http", _CAPABILITIES, reads_body=False)
@@ -46,9 +48,19 @@ class Http:
         return _ROUTE
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
-        """One `http:request`, about host and path without query."""
+        """One `http:request`, about host and path (without query) as the upstream gets them.
+
+        The context extension `authority` is the upstream's host, `base` where the route begins there.
+        """
         name, port = _host(request.host)
         raw_path, _, query = request.path.partition("?")
+        authority = request.context.get("authority")
+        if authority is not None:
+            name, port = _host(authority)
+            rest = path_in_route(request)
+            if rest is None:
+                raise Refusal(ErrorCode.NOT_FOUND, "the path is not under the route's prefix")
+            raw_path = request.context.get("base", "") + rest
         path = _path(raw_path)
         if query:
             _check_query(query)

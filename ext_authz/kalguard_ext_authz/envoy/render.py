@@ -378,6 +378,9 @@ def _upstream_routes(upstream: Upstream) -> list[route.Route]:
     context = {"kind": upstream.kind, "prefix": upstream.prefix, "upstream": upstream.cluster}
     if upstream.kind == "mcp":
         context["server"] = upstream.name
+    if upstream.kind == "http":
+        # what policy is asked about; the agent's Host header and our prefix say nothing about where it goes
+        context |= {"authority": upstream.authority, "base": upstream.path}
     if upstream.internal:
         context["internal"] = "true"
     settings = ext_authz.ExtAuthzPerRoute(check_settings=ext_authz.CheckSettings(context_extensions=context))

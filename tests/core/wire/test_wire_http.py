@@ -29,6 +29,54 @@ def test_a_request_is_about_its_method_host_and_path() -> None:
     assert not PROTOCOLS["http"].route(asked()).reads_body
 
 
+# What our Envoy configuration says about a route to an upstream.
+ROUTED = {"prefix": "/wiki", "authority": "wiki.example.com", "base": ""}
+
+
+@pytest.mark.parametrize("host", ["wiki.example.com", "docs.example.com", "127.0.0.1:10000"])
+def test_behind_a_route_policy_is_asked_about_the_upstream_and_not_about_the_host_that_an_agent_writes(
+    host: str,
+) -> None:
+    (action,) = read(asked("/wiki/page?q=1", host=host, context=ROUTED)).actions
+    assert action.resource == "wiki.example.com/page"
+    assert action.attributes == {"method": "GET", "host": "wiki.example.com", "path": "/page"}
+
+
+@pytest.mark.parametrize(
+    ("path", "context", "resource"),
+    [
+        ("/wiki/", {}, "wiki.example.com/"),
+        ("/wiki/a%20b", {}, "wiki.example.com/a%20b"),
+        ("/wiki/wiki/x", {}, "wiki.example.com/wiki/x"),
+        ("/wiki/x", {"base": "/api/v2"}, "wiki.example.com/api/v2/x"),
+        ("/wiki/x", {"authority": "Wiki.Example.com:8443"}, "wiki.example.com:8443/x"),
+        ("/wiki/x", {"authority": "[::1]:80"}, "[::1]:80/x"),
+    ],
+)
+def test_the_path_is_the_one_that_the_upstream_gets(path: str, context: dict[str, str], resource: str) -> None:
+    (action,) = read(asked(path, context=ROUTED | context)).actions
+    assert action.resource == resource
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/wikis/x", ErrorCode.NOT_FOUND),
+        ("/other/x", ErrorCode.NOT_FOUND),
+        ("/wiki", ErrorCode.BAD_REQUEST),
+        ("/wiki//x", ErrorCode.BAD_REQUEST),
+        ("/wiki/../x", ErrorCode.BAD_REQUEST),
+        ("/wiki/%2e%2e/x", ErrorCode.BAD_REQUEST),
+    ],
+)
+def test_a_path_that_leaves_the_route_is_refused(path: str, code: ErrorCode) -> None:
+    assert refused(asked(path, context=ROUTED)).code is code
+
+
+def test_a_host_that_is_none_is_refused_even_where_it_decides_nothing() -> None:
+    assert refused(asked("/wiki/x", host="a,b", context=ROUTED)).code is ErrorCode.BAD_REQUEST
+
+
 @pytest.mark.parametrize(
     ("path", "judged"),
     [
