@@ -277,7 +277,6 @@ def _environment(plan: _Plan) -> dict[str, str]:
         "KALGUARD_POLICY_PATH": str(plan.policy.resolve()),
         "KALGUARD_TOOLS_PATH": str(plan.tools.resolve()),
         "KALGUARD_AUDIT_LOG_PATH": str(plan.audit_log),
-        "KALGUARD_STATE_PATH": str(plan.directory / "audit.state"),
     }
 
 
