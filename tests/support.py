@@ -66,7 +66,7 @@ class KalGuardProcess:
     @property
     def admin_socket(self) -> str:
         """Path of the admin socket."""
-        return self.addresses["admin"].removeprefix("unix://")
+        return self.addresses["admin"].removeprefix("unix:").removeprefix("//")
 
     def audit_events(self) -> list[dict[str, Any]]:
         """All events of the audit file so far."""

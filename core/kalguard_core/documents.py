@@ -105,7 +105,9 @@ class Document:
                 texts.append(text)
         # Of the branches of a union, the one that got furthest into the value says best what is wrong.
         deepest = [p for p in problems if not any(q[: len(p)] == p and q != p for q in problems)]
-        place = min(deepest, key=self.line)
+        # A misspelled key is also a missing one; the misspelling is what the operator has to see.
+        unknown = [p for p in deepest if _PROBLEMS["extra_forbidden"] in problems[p]]
+        place = min(unknown or deepest, key=self.line)
         texts = problems[place]
         if not all(text.startswith(_EXPECTED) for text in texts):
             return self.error(place, next(text for text in texts if not text.startswith(_EXPECTED)))

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from kalguard_core import documents
 from kalguard_core.documents import Document, DocumentError, Place, StrictModel, field_name, load
+from kalguard_core.policy import Policy
 
 
 class Entry(StrictModel):
@@ -263,3 +264,9 @@ def test_the_slow_reader_of_pyyaml_gives_the_same_answers(monkeypatch: pytest.Mo
     slow = error_of(text)
     assert (slow.line, slow.field) == (fast.line, fast.field)
     assert Document("a: &x [1, 'b']\nc: *x", "file").value == {"a": [1, "b"], "c": [1, "b"]}
+
+
+def test_a_misspelled_key_is_named_before_the_key_that_it_was_meant_to_be() -> None:
+    with pytest.raises(DocumentError) as caught:
+        Policy.parse("rules:\n  - id: a\n    decison: allow\n", "policy.yaml")
+    assert str(caught.value).startswith("policy.yaml:3: rules[0].decison: unknown key")
