@@ -20,35 +20,26 @@ is handed in. A step that refuses ends the pipeline; nothing after it is looked 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
-from .action import Action, Message
+from .action import Action
 from .codes import TOOL_EXECUTE, Capability, ErrorCode, Outcome
 from .decision import Decision, Verdict
+from .examination import Examination, Examiner, Finding, LargeBodies, Task, examine
 from .firewall import Assessment, PromptFirewall
-from .identity import Authenticator, Identity
+from .identity import Authenticator, Identity, credential_headers
 from .inflight import InFlight
 from .limits import Limit, LimitStore, StoreUnavailable
 from .policy import NO_POLICY_MATCH, Match, Policy, PolicyQuery
-from .request import AgentRequest, Refusal
-from .tools import ToolCatalog, ToolRefusal
+from .request import AgentRequest, BufferedBody, Refusal
+from .tools import ToolCatalog
 from .wire.base import Reading, RefusedReading, Route, WireProtocol
 
-T = TypeVar("T")
-
-# Above this many bytes, reading and scoring leave the event loop. A hop to a worker costs about 60 µs, which is
-# what reading and scoring 64 KB costs.
-OFFLOAD_BYTES: Final = 64 * 1024
-
-
-class Offload(Protocol):
-    """Runs a pure function away from the event loop. `agent_id` lets it serve agents in turn."""
-
-    def __call__(self, agent_id: str, work: Callable[[], T]) -> Awaitable[T]:
-        """The result of `work()`."""
-        ...
+# Above this many bytes, a body is examined away from the event loop. The way there and back costs about as much
+# CPU time as examining 64 KB does.
+LARGE_BODY_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +80,14 @@ class Guard:
         protocols: Mapping[str, WireProtocol],
         limits: LimitStore,
         inflight: InFlight,
-        offload: Offload,
+        large: LargeBodies,
         digest: Callable[[bytes], str],
     ) -> None:
         self.snapshot = snapshot
         self._protocols = protocols
         self._limits = limits
         self._inflight = inflight
-        self._offload = offload
+        self._large = large
         self._digest = digest
 
     async def decide(self, request: AgentRequest) -> Decision:
@@ -142,8 +133,8 @@ class Guard:
         state.route = route.name
         _require(identity, route.capabilities)
         body = await request.body.read() if route.reads_body else b""
-        reading = await self._read(state, identity, protocol, route, body)
-        return await self._judge(state, identity, reading, len(body))
+        examination = await self._examine(state, identity, protocol, route, body)
+        return await self._judge(state, identity, examination)
 
     async def _count_attempt(self, snapshot: Snapshot, identity: Identity, request: AgentRequest) -> None:
         if snapshot.attempt_limit is None:
@@ -158,154 +149,29 @@ class Guard:
                 retry_after=wait,
             )
 
-    async def _read(
+    async def _examine(
         self, state: _Progress, identity: Identity, protocol: WireProtocol, route: Route, body: bytes
-    ) -> Reading:
-        request = state.request
-
-        def work() -> tuple[str, Reading | Refusal]:
-            digest = self._digest(body) if body else ""
-            try:
-                return digest, protocol.read(request, route, body)
-            except Refusal as refusal:
-                return digest, refusal
-
-        offload = len(body) > OFFLOAD_BYTES
-        state.digest, result = await self._offload(identity.agent_id, work) if offload else work()
+    ) -> Examination:
+        request, snapshot = state.request, state.snapshot
+        if len(body) <= LARGE_BODY_BYTES:
+            state.digest = self._digest(body) if body else ""
+            return examine(snapshot.firewall, snapshot.tools, protocol, request, route, body)
+        examiner = Examiner(snapshot.firewall, snapshot.tools, snapshot.sanitize_threshold, snapshot.block_threshold)
+        task = Task(examiner, protocol, _head(request), route, body)
+        state.digest, result = await self._large.examine(identity.agent_id, task, self._digest)
         if isinstance(result, Refusal):
             raise result
         return result
 
-    async def _judge(self, state: _Progress, identity: Identity, reading: Reading, size: int) -> Decision:
-        verdicts = [await self._judge_action(state, identity, action, size) for action in reading.actions]
+    async def _judge(self, state: _Progress, identity: Identity, examination: Examination) -> Decision:
+        reading = examination.reading
+        verdicts = [
+            _judge_action(state, identity, action, finding)
+            for action, finding in zip(reading.actions, examination.findings, strict=True)
+        ]
         if all(verdict.outcome is Outcome.ALLOW for verdict in verdicts):
             verdicts = await self._count_tools(state, identity, verdicts)
         return state.decided(verdicts, reading)
-
-    async def _judge_action(self, state: _Progress, identity: Identity, action: Action, size: int) -> Verdict:
-        snapshot = state.snapshot
-        needed = action.capabilities
-        if action.name == TOOL_EXECUTE and action.tool is not None and Capability.TOOL_EXECUTE in needed:
-            needed = (snapshot.tools.capability(action.tool),)
-        missing = _missing(identity, needed)
-        if missing:
-            return Verdict(action, Outcome.DENY, f"missing capability: {missing}", ErrorCode.CAPABILITY_DENIED)
-
-        match, assessment = await self._match(state, identity, action, size)
-        risk = assessment.risk if assessment else None
-        if match.outcome is Outcome.DENY:
-            return Verdict(action, Outcome.DENY, match.reason, ErrorCode.POLICY_DENY, match.rule, risk)
-        if match.outcome is Outcome.REQUIRE_APPROVAL:
-            return _approval(action, match.rule, risk, match.reason)
-
-        if action.tool is not None:
-            refusal = await self._mediate(state, identity, action, action.tool, size)
-            if refusal is not None:
-                return Verdict(
-                    action,
-                    Outcome.DENY,
-                    refusal.reason,
-                    ErrorCode.TOOL_DENIED,
-                    match.rule,
-                    risk,
-                    detail=refusal.detail,
-                )
-
-        if not action.messages:
-            return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
-        if assessment is None:
-            assessment = await self._score(state, identity, action, size)
-        return await self._judge_prompt(state, identity, action, size, match, assessment)
-
-    async def _match(
-        self, state: _Progress, identity: Identity, action: Action, size: int
-    ) -> tuple[Match, Assessment | None]:
-        policy = state.snapshot.policy
-        if policy is None:
-            return NO_POLICY_MATCH, None
-        query = PolicyQuery(
-            identity.agent_id, action.name, action.resource, action.tool, action.attributes, identity.metadata
-        )
-        match = policy.evaluate(query, None)
-        if match is not None:
-            return match, None
-        assessment = await self._score(state, identity, action, size) if action.messages else Assessment(0)
-        match = policy.evaluate(query, assessment.risk)
-        return match or NO_POLICY_MATCH, assessment
-
-    async def _score(self, state: _Progress, identity: Identity, action: Action, size: int) -> Assessment:
-        firewall = state.snapshot.firewall
-        if size > OFFLOAD_BYTES:
-            return await self._offload(identity.agent_id, lambda: firewall.score(action.messages))
-        return firewall.score(action.messages)
-
-    async def _mediate(
-        self, state: _Progress, identity: Identity, action: Action, tool: str, size: int
-    ) -> ToolRefusal | None:
-        tools, arguments = state.snapshot.tools, action.arguments or {}
-        if size > OFFLOAD_BYTES:
-            return await self._offload(identity.agent_id, lambda: tools.mediate(tool, arguments))
-        return tools.mediate(tool, arguments)
-
-    async def _judge_prompt(
-        self,
-        state: _Progress,
-        identity: Identity,
-        action: Action,
-        size: int,
-        match: Match,
-        assessment: Assessment,
-    ) -> Verdict:
-        snapshot, request, risk = state.snapshot, state.request, assessment.risk
-        found = f"risk score {risk}; rules {', '.join(assessment.rules)}"
-        if risk < snapshot.sanitize_threshold:
-            return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
-        if risk >= snapshot.block_threshold:
-            # Only the check API tells the score: an agent behind the mesh could use it to search for a way around.
-            reason = (
-                f"prompt blocked: risk score {risk} >= {snapshot.block_threshold}"
-                if request.can_rewrite
-                else "prompt blocked: looks like prompt injection"
-            )
-            return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
-        if request.can_rewrite:
-            return await self._sanitize(state, identity, action, size, match, assessment)
-        if match.on_unrewritable == "allow":
-            return Verdict(
-                action, Outcome.ALLOW, match.reason, None, match.rule, risk, detail=f"not rewritten: {found}"
-            )
-        reason = "prompt blocked: it would have to be rewritten, which this enforcement point cannot do"
-        if match.on_unrewritable == "require_approval":
-            return _approval(action, match.rule, risk, reason)
-        return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
-
-    async def _sanitize(
-        self,
-        state: _Progress,
-        identity: Identity,
-        action: Action,
-        size: int,
-        match: Match,
-        assessment: Assessment,
-    ) -> Verdict:
-        snapshot = state.snapshot
-
-        def work() -> tuple[tuple[Message, ...], int]:
-            clean = snapshot.firewall.sanitize(action.messages, assessment)
-            return clean, snapshot.firewall.score(clean).risk
-
-        clean, left = await self._offload(identity.agent_id, work) if size > OFFLOAD_BYTES else work()
-        if left >= snapshot.sanitize_threshold:
-            return Verdict(
-                action,
-                Outcome.DENY,
-                "prompt blocked: it could not be made safe",
-                ErrorCode.PROMPT_BLOCKED,
-                match.rule,
-                assessment.risk,
-                detail=f"risk score {left} after sanitizing",
-            )
-        return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, assessment.risk, sanitized=clean)
 
     async def _count_tools(self, state: _Progress, identity: Identity, verdicts: list[Verdict]) -> list[Verdict]:
         wanted: dict[str, Limit] = {}
@@ -396,6 +262,106 @@ class _Progress:
             detail=first.detail,
             route=self.route,
         )
+
+
+def _judge_action(state: _Progress, identity: Identity, action: Action, finding: Finding) -> Verdict:
+    snapshot = state.snapshot
+    needed = action.capabilities
+    if action.name == TOOL_EXECUTE and action.tool is not None and Capability.TOOL_EXECUTE in needed:
+        needed = (snapshot.tools.capability(action.tool),)
+    missing = _missing(identity, needed)
+    if missing:
+        return Verdict(action, Outcome.DENY, f"missing capability: {missing}", ErrorCode.CAPABILITY_DENIED)
+
+    match, assessment = _match(snapshot.policy, identity, action, finding)
+    risk = assessment.risk if assessment else None
+    if match.outcome is Outcome.DENY:
+        return Verdict(action, Outcome.DENY, match.reason, ErrorCode.POLICY_DENY, match.rule, risk)
+    if match.outcome is Outcome.REQUIRE_APPROVAL:
+        return _approval(action, match.rule, risk, match.reason)
+
+    if action.tool is not None:
+        refusal = finding.tool_refusal
+        if refusal is not None:
+            return Verdict(
+                action,
+                Outcome.DENY,
+                refusal.reason,
+                ErrorCode.TOOL_DENIED,
+                match.rule,
+                risk,
+                detail=refusal.detail,
+            )
+
+    if not finding.has_text:
+        return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
+    return _judge_prompt(state, action, finding, match)
+
+
+def _match(
+    policy: Policy | None, identity: Identity, action: Action, finding: Finding
+) -> tuple[Match, Assessment | None]:
+    if policy is None:
+        return NO_POLICY_MATCH, None
+    query = PolicyQuery(
+        identity.agent_id, action.name, action.resource, action.tool, action.attributes, identity.metadata
+    )
+    match = policy.evaluate(query, None)
+    if match is not None:
+        return match, None
+    assessment = finding.assessment if finding.has_text else Assessment(0)
+    match = policy.evaluate(query, assessment.risk)
+    return match or NO_POLICY_MATCH, assessment
+
+
+def _judge_prompt(state: _Progress, action: Action, finding: Finding, match: Match) -> Verdict:
+    snapshot, request, assessment = state.snapshot, state.request, finding.assessment
+    risk = assessment.risk
+    if risk < snapshot.sanitize_threshold:
+        return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
+    found = f"risk score {risk}; rules {', '.join(assessment.rules)}"
+    if risk >= snapshot.block_threshold:
+        # Only the check API tells the score: an agent behind the mesh could use it to search for a way around.
+        reason = (
+            f"prompt blocked: risk score {risk} >= {snapshot.block_threshold}"
+            if request.can_rewrite
+            else "prompt blocked: looks like prompt injection"
+        )
+        return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
+    if request.can_rewrite:
+        return _sanitize(snapshot, action, finding, match)
+    if match.on_unrewritable == "allow":
+        return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk, detail=f"not rewritten: {found}")
+    reason = "prompt blocked: it would have to be rewritten, which this enforcement point cannot do"
+    if match.on_unrewritable == "require_approval":
+        return _approval(action, match.rule, risk, reason)
+    return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
+
+
+def _sanitize(snapshot: Snapshot, action: Action, finding: Finding, match: Match) -> Verdict:
+    clean, risk = finding.sanitized, finding.assessment.risk
+    if clean.risk >= snapshot.sanitize_threshold:
+        return Verdict(
+            action,
+            Outcome.DENY,
+            "prompt blocked: it could not be made safe",
+            ErrorCode.PROMPT_BLOCKED,
+            match.rule,
+            risk,
+            detail=f"risk score {clean.risk} after sanitizing",
+        )
+    return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk, sanitized=clean.messages)
+
+
+def _head(request: AgentRequest) -> AgentRequest:
+    """The request as it may leave the process: without its body and credentials, and without read-only views."""
+    secret = credential_headers(request.headers)
+    return replace(
+        request,
+        headers={name: value for name, value in request.headers.items() if name not in secret},
+        context=dict(request.context),
+        body=BufferedBody(),
+    )
 
 
 def _with_its_batch(verdict: Verdict, refused: Verdict) -> Verdict:

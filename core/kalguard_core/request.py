@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from .codes import STATUS, ErrorCode
 
@@ -29,6 +29,10 @@ class Refusal(Exception):
         self.reason = reason
         self.detail = detail
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an exception is pickled as a call with its `args`, and these don't fit `__init__`
+        return type(self), (self.code, self.reason), self.__dict__
 
     @property
     def status(self) -> int:

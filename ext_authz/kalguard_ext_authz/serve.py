@@ -13,7 +13,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import version
@@ -40,11 +39,8 @@ from .reload import Documents
 from .settings import Settings, SettingsError, host_port, is_unix, unix_path
 from .sinks import open_sink
 from .state import State
-from .workers import FairWorkers
+from .workers import LargeBodyWorker
 
-# While a worker thread reads a large body, the event loop gets Python's lock back after this long at most (the
-# default of 5 ms would be seen in the latency of every small call beside it).
-SWITCH_INTERVAL_SECONDS: Final = 0.005
 # How long we answer and say that we are not ready, before we refuse: a gRPC health watch and a busy prober see it.
 # A balancer that asks every few seconds needs a preStop pause, which only its operator can measure.
 NOTICE_SECONDS: Final = 0.2
@@ -64,7 +60,7 @@ class Application:
         self._tasks: list[asyncio.Task[None]] = []
         self._servers: list[HttpServer] = []
         self._grpc: GrpcServer | None = None
-        self._workers = FairWorkers()
+        self._large = LargeBodyWorker()
         self._inflight = InFlight(settings.agent_max_calls, settings.agent_max_bytes)
         self.metrics.build(version("kalguard"))
         self.metrics.in_flight(lambda: self._inflight.calls, lambda: self._inflight.bytes)
@@ -84,14 +80,13 @@ class Application:
             protocols=PROTOCOLS,
             limits=SlidingWindowStore(),
             inflight=self._inflight,
-            offload=self._workers,
+            large=self._large,
             digest=self._audit.digest,
         )
         self._gate = Gate(self._guard, self._audit, self.metrics, PROTOCOLS, time.perf_counter)
 
     async def start(self) -> None:
         """Listen. Raises `SettingsError` or `OSError` naming the setting whose address can't be used."""
-        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         self._add_checks()
         await self._audit.open()
         try:
@@ -150,7 +145,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._workers.close()
+        self._large.close()
         await self._audit.close()
 
     async def _wait_for_hurry(self, seconds: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from kalguard_core.action import Action, Message
 from kalguard_core.codes import STATUS, ErrorCode, Outcome
 from kalguard_core.decision import Decision, Reply
+from kalguard_core.examination import AtOnce, Examination, Task
 from kalguard_core.firewall import Assessment, Span
 from kalguard_core.guard import Guard, PipelineFailure, Snapshot
 from kalguard_core.identity import Identity
@@ -26,7 +27,10 @@ POLICY = """
 rules:
   - {id: no-secrets, match: {tools: [secrets]}, decision: deny, reason: never}
   - {id: ask, match: {tools: [transfer]}, decision: require_approval}
-  - {id: risky, match: {actions: ["prompt:check"], attributes: {riskScore: {gte: 90}}}, decision: deny, reason: very risky}
+  - id: risky
+    match: {actions: ["prompt:check"], attributes: {riskScore: {gte: 90}}}
+    decision: deny
+    reason: very risky
   - {id: relaxed, match: {agentIds: [relaxed]}, decision: allow, onUnrewritable: allow}
   - {id: careful, match: {agentIds: [careful]}, decision: allow, onUnrewritable: require_approval}
   - {id: all, match: {agentIds: [agent-1]}, decision: allow}
@@ -111,10 +115,6 @@ class Protocol:
         raise AssertionError("the guard does not render")
 
 
-async def at_once(_agent: str, work: Callable[[], Any]) -> Any:
-    return work()
-
-
 def prompt(text: str = "hello", role: str = "user") -> Action:
     return Action("prompt:check", ("prompt:send",), messages=(Message(role, text),))
 
@@ -124,7 +124,6 @@ def tool(name: str, **arguments: Any) -> Action:
 
 
 def a_guard(protocol: Protocol, *, capabilities: frozenset[str] = ALL, **options: Any) -> Guard:
-    offload: Callable[..., Awaitable[Any]] = options.pop("offload", at_once)
     snapshot = Snapshot(
         authenticator=Identities(capabilities),  # type: ignore[arg-type]
         policy=options.pop("policy", Policy.parse(POLICY, "policy.yaml")),
@@ -138,12 +137,14 @@ def a_guard(protocol: Protocol, *, capabilities: frozenset[str] = ALL, **options
         protocols={"test": protocol},
         limits=options.pop("limits") if "limits" in options else SlidingWindowStore(),
         inflight=options.pop("inflight", InFlight(10, 1 << 20)),
-        offload=offload,
+        large=options.pop("large", AtOnce()),
         digest=lambda body: f"digest-{len(body)}",
     )
 
 
-def a_request(agent: str | None = "agent-1", *, body: bytes = b"{}", kind: str = "test", **options: Any) -> AgentRequest:
+def a_request(
+    agent: str | None = "agent-1", *, body: bytes = b"{}", kind: str = "test", **options: Any
+) -> AgentRequest:
     return AgentRequest(
         id="req-1",
         kind=kind,
@@ -369,17 +370,20 @@ async def test_a_body_is_not_read_before_the_agent_may_use_the_route() -> None:
 
 
 async def test_only_large_bodies_leave_the_event_loop() -> None:
-    offloaded: list[str] = []
+    large: list[tuple[str, int]] = []
 
-    async def offload(agent: str, work: Callable[[], Any]) -> Any:
-        offloaded.append(agent)
-        return work()
+    class Elsewhere(AtOnce):
+        async def examine(
+            self, agent_id: str, task: Task, digest: Callable[[bytes], str]
+        ) -> tuple[str, Examination | Refusal]:
+            large.append((agent_id, len(task.body)))
+            return await super().examine(agent_id, task, digest)
 
-    guard = a_guard(Protocol((prompt(),)), offload=offload)
+    guard = a_guard(Protocol((prompt(),)), large=Elsewhere())
     await guard.decide(a_request(body=b"x" * 65536))
-    assert offloaded == []
-    await guard.decide(a_request(body=b"x" * 65537))
-    assert offloaded == ["agent-1", "agent-1"], "reading and scoring"
+    assert large == []
+    assert (await guard.decide(a_request(body=b"x" * 65537))).allowed
+    assert large == [("agent-1", 65537)]
 
 
 async def test_a_store_that_cannot_be_asked_denies() -> None:

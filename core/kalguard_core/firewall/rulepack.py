@@ -16,8 +16,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Any, Final
 
 from ..action import Message
 from .base import Assessment, Span
@@ -42,6 +43,9 @@ class RulePackFirewall:
 
     def __init__(self) -> None:
         self._engine = Engine(WORDS, PHRASES, SHAPES)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rule_pack, ()  # compiled patterns can't be pickled; there is but one set of rules
 
     def score(self, messages: Sequence[Message]) -> Assessment:
         """The risk of these messages together, and where it comes from. Never raises."""
@@ -122,6 +126,11 @@ class RulePackFirewall:
             for index in range(first, min(last + 1, len(pieces))):
                 rules.setdefault(index, []).append(match.rule)
         return sorted(index for index, matched in rules.items() if _risk(matched) >= _HIDDEN_RISK)
+
+
+@cache
+def _rule_pack() -> RulePackFirewall:
+    return RulePackFirewall()
 
 
 _HARMLESS: Final = Assessment(0)

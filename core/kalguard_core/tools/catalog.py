@@ -87,15 +87,25 @@ class _Tool:
 class ToolCatalog:
     """The tools that agents may call. Immutable; a reload makes a new one."""
 
-    __slots__ = ("_agent_rate_limit", "_deny", "_tools", "version")
+    __slots__ = ("_agent_rate_limit", "_deny", "_origin", "_tools", "version")
 
     def __init__(
-        self, tools: Mapping[str, _Tool], deny: tuple[str, ...], agent_rate_limit: int | None, version: str
+        self,
+        tools: Mapping[str, _Tool],
+        deny: tuple[str, ...],
+        agent_rate_limit: int | None,
+        version: str,
+        origin: tuple[str, str] | None = None,
     ) -> None:
         self._tools = tools
         self._deny = deny
         self._agent_rate_limit = agent_rate_limit
+        self._origin = origin
         self.version = version
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # compiled schemas can't be pickled; the document says the same
+        return (ToolCatalog.empty, ()) if self._origin is None else (ToolCatalog.parse, self._origin)
 
     @classmethod
     def empty(cls) -> ToolCatalog:
@@ -132,7 +142,7 @@ class ToolCatalog:
                 denied=any(matches(pattern, name) for pattern in deny),
             )
         version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        return cls(tools, deny, catalog.agent_rate_limit, version)
+        return cls(tools, deny, catalog.agent_rate_limit, version, (text, source))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class RefusedReading(Refusal):
     audited and the reply can name the ids that the client waits for.
     """
 
-    def __init__(self, code: ErrorCode, reason: str, *, actions: tuple[Action, ...], detail: str = "") -> None:
+    def __init__(self, code: ErrorCode, reason: str, *, actions: tuple[Action, ...] = (), detail: str = "") -> None:
         super().__init__(code, reason, detail=detail)
         self.actions = actions
 

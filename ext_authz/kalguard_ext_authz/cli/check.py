@@ -84,6 +84,7 @@ def _decide(path: str, body: dict[str, Any], agent: str | None, config: Path | N
 async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | None) -> dict[str, Any]:
     from dataclasses import replace
 
+    from kalguard_core.examination import AtOnce
     from kalguard_core.guard import Guard
     from kalguard_core.inflight import InFlight
     from kalguard_core.request import AgentRequest, BufferedBody
@@ -93,7 +94,6 @@ async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | N
     from ..metrics import Metrics
     from ..reload import Documents
     from ..request_id import new_request_id
-    from ..workers import FairWorkers
 
     snapshot = Documents(settings, Metrics(), lambda _: None).load()
     headers = {"content-type": "application/json"}
@@ -101,13 +101,12 @@ async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | N
         snapshot = replace(snapshot, authenticator=_Everyone(agent))  # type: ignore[arg-type]
     elif token := os.environ.get("KALGUARD_TOKEN"):
         headers["authorization"] = f"Bearer {token}"
-    workers = FairWorkers()
     guard = Guard(
         snapshot,
         protocols=PROTOCOLS,
         limits=SlidingWindowStore(),
         inflight=InFlight(1, settings.max_body_bytes),
-        offload=workers,
+        large=AtOnce(),
         digest=lambda _: "",
     )
     request = AgentRequest(
@@ -123,7 +122,6 @@ async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | N
         can_rewrite=True,
     )
     decision = await guard.decide(request)
-    workers.close()
     answer = json.loads(PROTOCOLS["api"].reply(request, decision).body)
     assert isinstance(answer, dict)
     return answer
