@@ -220,8 +220,19 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("chained-command", rf"(?:;|&&|\|\||\||&)\s*{_SUDO}rm\s+(?:-[a-z\-]+\s+)*-[a-z\-]*[rf]", STRONG),
     Rule(
         "chained-command",
-        r"\brm\s+(?:-[a-z\-]+\s+)*-[a-z\-]*[rf][a-z\-]*\s+(?:-[a-z\-]+\s+)*[\"']?(?:/|~|\*|\$home|\.\.|\./?\*|--no-preserve)",
+        rf"\brm{_W}+(?:-[a-z\-]+{_W}+)*-[a-z\-]*[rf][a-z\-]*{_W}+(?:-[a-z\-]+{_W}+)*"
+        r"[\"']?(?:/|~|\*|\$home|\.\.|\./?\*|--no-preserve)",
         STRONG,
+    ),
+    # a connection to somewhere, a program or a script of the agent's own, behind a chain operator
+    Rule(
+        "chained-command",
+        rf"(?:;|&&|\|)\s*{_SUDO}(?:nc|ncat|netcat|telnet)\s+(?:-[^\s|;&]+\s+)*[\w.:\-]+\s+\d{{1,5}}(?:[\s;|&<>)]|\z)",
+    ),
+    Rule(
+        "chained-command",
+        rf"(?:;|&&|\|\|)\s*{_SUDO}(?:{INTERPRETER}|source|\.)\s+(?:-[^\s|;&]+\s+)*[\"']?"
+        r"(?:[~.]{0,2}/|\$|[\w./\-]+\.(?:py|pl|rb|m?js|php|lua|sh)\b)",
     ),
     Rule(
         "chained-command",
@@ -249,13 +260,13 @@ RULES: Final[tuple[Rule, ...]] = (
         STRONG,
     ),
     Rule("reverse-shell", r"/dev/(?:tcp|udp)/|\bmkfifo\s+\S+\s*[;&]", STRONG),
-    Rule("reverse-shell", r"\b(?:nc|ncat|netcat)\b[^\n;|&]*\s\d{2,5}\b[^\n;|&]*\s-[a-z]{0,4}[ec]\s", STRONG),
-    Rule("reverse-shell", r"\b(?:nc|ncat|netcat)\b[^\n;|&]*\s-[a-z]{0,4}[ec]\s[^\n;|&]*\s\d{2,5}\b", STRONG),
+    Rule("reverse-shell", r"\b(?:nc|ncat|netcat)\b[^\n;|&]*\s\d{1,5}\b[^\n;|&]*\s-[a-z]{0,4}[ec]\s", STRONG),
+    Rule("reverse-shell", r"\b(?:nc|ncat|netcat)\b[^\n;|&]*\s-[a-z]{0,4}[ec]\s[^\n;|&]*\s\d{1,5}\b", STRONG),
     Rule("reverse-shell", r"\bsocat\b[^\n]*\b(?:exec|system|pty):", STRONG),
     Rule("option-command", r"\bfind\s[^\n]*\s-(?:exec|execdir|ok|delete)\b", STRONG),
     Rule(
         "option-command",
-        r"--checkpoint-action=|proxycommand=|--use-compress-program|--to-command=|core\.sshcommand=|core\.pager=|--upload-pack=|\bld_preload=",
+        r"--checkpoint-action=|proxycommand=|--use-compress-program|--to-command=|core\.sshcommand=|core\.pager=|\balias\.\w+=[\"']?!|--upload-pack=|\bld_preload=",
     ),
     Rule(
         "option-command",

@@ -50,6 +50,18 @@ def test_a_command_is_found(text: str) -> None:
     assert found(text) is not None
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"argv": ["rm", "-rf", "/"]},
+        {"argv": ["/bin/rm", "-r", "-f", "--", "../secrets"]},
+        {"command": "rm", "args": ["-rf", "~"]},
+    ],
+)
+def test_a_deletion_cut_into_a_list_of_arguments_is_found(arguments: dict[str, Any]) -> None:
+    assert DENYLIST.find(arguments) is not None
+
+
 @pytest.mark.parametrize("text", CASES["benign"])
 def test_text_is_left_alone(text: str) -> None:
     assert found(text) is None
