@@ -361,3 +361,32 @@ async def test_garbage_on_the_wire_is_an_error_of_the_call_and_not_of_the_server
             await channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")(b"\xff\xff\xff")
         response = await check(channel, a_request())
     assert response.status.code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "removed"),
+    [
+        ("/x?key=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln&q=1", ["key"]),
+        ("/x?q=1&k%65y=eyJhbGciOiJIUzI1NiJ9%2EeyJzdWIiOiJhIn0%2Ec2ln", ["k%65y"]),
+        ("/x?q=eyJ", []),
+        ("/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", []),
+    ],
+)
+async def test_a_token_in_the_query_does_not_reach_the_upstream(
+    short_folder: Path, path: str, removed: list[str]
+) -> None:
+    async with serving(Recorder(), f"unix://{short_folder}/a.sock") as (_, channel):
+        message = a_request(context={"kind": "http"})
+        message.attributes.request.http.path = path
+        response = await check(channel, message)
+    assert list(response.ok_response.query_parameters_to_remove) == removed
+
+
+async def test_a_folder_that_cannot_be_made_and_a_missing_certificate_name_their_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="KALGUARD_GRPC_ADDRESS: cannot make"):
+        async with serving(Recorder(), f"unix://{tmp_path}/file/a.sock"):
+            pass
+    with pytest.raises(OSError, match="KALGUARD_GRPC_TLS_KEY: cannot read"):
+        async with serving(Recorder(), "127.0.0.1:0", tls_cert=tmp_path / "c", tls_key=tmp_path / "k"):
+            pass

@@ -40,7 +40,7 @@ from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
-from .replies import local_replies
+from .replies import REQUEST_ID, local_replies
 from .targets import EnvoyConfigError, Pipe, Socket, Upstream
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
@@ -85,6 +85,8 @@ DEFAULT_UPSTREAMS: Final = (
 # one that was decided about. `x-kalguard-token` and `x-kalguard-request-id` are the client's to send;
 # ext_authz removes whatever else begins with `x-kalguard-`.
 STRIPPED_PREFIXES: Final = ("x-envoy-", "x-forwarded-")
+# Envoy's own, about where an agent runs: an upstream that is not ours is not told.
+INSIDE_HEADERS: Final = ("x-forwarded-for", "x-envoy-external-address")
 STRIPPED_HEADERS: Final = (
     "forwarded",
     "x-real-ip",
@@ -406,6 +408,7 @@ def _upstream_routes(upstream: Upstream) -> list[route.Route]:
                 timeout=timedelta(0),  # the default of 15 s cuts model streams
                 idle_timeout=idle,
             ),
+            request_headers_to_remove=[] if upstream.internal else list(INSIDE_HEADERS),
             typed_per_filter_config={EXT_AUTHZ: Any.pack(settings)},
         )
         for index, (match, rewrite) in enumerate(matches)
@@ -420,7 +423,7 @@ def _access_log(sidecar: Sidecar) -> accesslog.AccessLog:
     line = {
         "time": "%START_TIME%",
         # Envoy's own id joins a line to its local replies; authzRequestId joins it to the audit log.
-        "requestId": "%REQ(X-REQUEST-ID)%",
+        "requestId": REQUEST_ID,
         "clientRequestId": "%REQ(X-KALGUARD-REQUEST-ID):128%",
         "method": "%REQ(:METHOD)%",
         # No query: it may carry a key. The second operator is for what is refused before the filters.

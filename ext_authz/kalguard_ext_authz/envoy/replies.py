@@ -17,6 +17,8 @@ from envoy_data_plane.google.protobuf import Any, Struct
 
 from kalguard_core.codes import ErrorCode
 
+# Envoy's own id of a request. What its codec refuses has none; it ends its connection, whose number stands for it.
+REQUEST_ID: Final = '%COALESCE({"operators": [{"command": "REQ", "param": "X-REQUEST-ID"}, "CONNECTION_ID"]})%'
 _NOT_OURS: Final = 'response.code_details != "ext_authz_denied"'
 
 
@@ -58,7 +60,7 @@ def _mapper(reply: _OwnReply) -> hcm.ResponseMapper:
         "decision": "deny",
         "message": reply.message,
         "reason": reply.message,
-        "requestId": "%REQ(X-REQUEST-ID)%",
+        "requestId": REQUEST_ID,
         "errorCode": reply.code.value,
     }
     expression = cel.ExpressionFilter(expression=f"{reply.when} && {_NOT_OURS}")
