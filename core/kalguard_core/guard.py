@@ -134,6 +134,9 @@ class Guard:
         _require(identity, route.capabilities)
         body = await request.body.read() if route.reads_body else b""
         examination = await self._examine(state, identity, protocol, route, body)
+        if self.snapshot is not state.snapshot:
+            # The emergency switch also stops a call whose body was still on its way when it was thrown.
+            self.snapshot.authenticator.authenticate(request)
         return await self._judge(state, identity, examination)
 
     async def _count_attempt(self, snapshot: Snapshot, identity: Identity, request: AgentRequest) -> None:

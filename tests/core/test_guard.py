@@ -420,3 +420,20 @@ async def test_a_new_snapshot_is_used_from_the_next_request_on() -> None:
     assert (await guard.decide(a_request())).allowed
     guard.snapshot = replace(guard.snapshot, policy=None)
     assert not (await guard.decide(a_request())).allowed
+
+
+async def test_an_agent_that_is_revoked_while_its_body_arrives_is_refused() -> None:
+    class Revoked(Identities):
+        def authenticate(self, request: AgentRequest) -> Identity:
+            raise Refusal(ErrorCode.TOKEN_REVOKED, "Token revoked")
+
+    class SlowBody:
+        size_hint = 0
+
+        async def read(self) -> bytes:
+            guard.snapshot = replace(guard.snapshot, authenticator=Revoked())  # type: ignore[arg-type]
+            return b"{}"
+
+    guard = a_guard(Protocol((prompt(),)))
+    decision = await guard.decide(a_request(own_body=SlowBody()))
+    assert decision.code is ErrorCode.TOKEN_REVOKED
