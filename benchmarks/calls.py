@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import jwt
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+
 from servers import SECRET, Server
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
@@ -56,7 +57,8 @@ def check_request(body: bytes, path: str, context: dict[str, str], agent: str) -
     message.attributes.context_extensions.update(context)
     message.attributes.source.address.socket_address.address = "127.0.0.1"
     message.attributes.source.address.socket_address.port_value = 50000
-    return message.SerializeToString()
+    data: bytes = message.SerializeToString()
+    return data
 
 
 def tool_call() -> bytes:
@@ -104,9 +106,7 @@ async def timed(call: Call, server: Server, calls: int, concurrency: int) -> Tim
     seconds, cpu = time.perf_counter() - begin, server.cpu_seconds() - cpu
     done = len(latencies)
     latencies.sort()
-    return Timing(
-        done / seconds, latencies[done // 2] * 1e6, latencies[int(done * 0.99)] * 1e6, cpu / done * 1e6
-    )
+    return Timing(done / seconds, latencies[done // 2] * 1e6, latencies[int(done * 0.99)] * 1e6, cpu / done * 1e6)
 
 
 def grpc_call(channel: Any, data: bytes, expect: bytes | None = None) -> Call:

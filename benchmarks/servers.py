@@ -19,7 +19,7 @@ POLICY = """
 rules:
   - {id: nobody, match: {agentIds: [somebody-else]}, decision: deny}
   - {id: prompts, match: {agentIds: ["bench-*"], actions: ["prompt:check"]}, decision: allow}
-  - {id: tools, match: {agentIds: ["bench-*"], actions: ["tool:execute"], tools: [search, get_weather]}, decision: allow}
+  - {id: tools, match: {agentIds: ["bench-*"], tools: [search, get_weather]}, decision: allow}
   - {id: mcp, match: {agentIds: ["bench-*"], actions: ["mcp:*"]}, decision: allow}
 """
 TOOLS = """

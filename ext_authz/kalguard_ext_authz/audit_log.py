@@ -140,9 +140,7 @@ class AuditLog:
         try:
             if not self._usable:
                 self._open()
-            self._write(
-                events_of(request, decision, event_ids=_event_id, transport=transport, latency_us=latency_us)
-            )
+            self._write(events_of(request, decision, event_ids=_event_id, transport=transport, latency_us=latency_us))
         except AuditUnavailable as error:
             self._miss(request.time, str(error))
             raise

@@ -168,8 +168,7 @@ def _environment() -> dict[str, str]:
     """Where to find the same code, and nothing else: our environment holds secrets."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
-    # fixed thresholds keep glibc from learning to hold on to megabytes
-    return {**kept, "PYTHONPATH": path, "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+    return {**kept, "PYTHONPATH": path}
 
 
 def _left(deadline: float) -> float:

@@ -513,7 +513,7 @@ def _parse(words: list[str], where: str) -> None:
 
 def test_every_setting_is_in_the_table() -> None:
     document = settings_table.DOCUMENT.read_text(encoding="utf-8")
-    assert document == settings_table.with_table(document), "run: python tests/settings_table.py"
+    assert document == settings_table.with_table(document), "run: python tests/lab/settings_table.py"
     for name in Settings.model_fields:
         assert f"| `{PREFIX}{name.upper()}` |" in document
 

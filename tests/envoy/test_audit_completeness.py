@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from stack import Stack, running_stack
 from support import make_token
 

@@ -20,10 +20,10 @@ import httpx
 import pytest
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
-from stack import POLICY, TOOLS, Stack, running_stack
 
 from envoy_lab import Demo
 from kalguard_ext_authz.envoy.targets import Pipe
+from stack import POLICY, TOOLS, Stack, running_stack
 from support import free_port, make_token, start_kalguard
 
 MIB = 1024 * 1024

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-from stack import Stack, running_stack
 
 from envoy_lab import Demo
+from stack import Stack, running_stack
 from support import SECRET, make_token
 
 AGENT_USER = 65534  # nobody

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from raw_http import exchange
 from stack import Stack, running_stack
 from support import make_token

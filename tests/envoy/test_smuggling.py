@@ -20,9 +20,9 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, ResponseReceived, StreamReset
+
 from raw_http import BODY_OF_UPSTREAM, Arrived, RawAnswer, RawUpstream, exchange
 from stack import Stack, running_stack
-
 from support import make_token
 
 TOKEN = make_token()

@@ -17,17 +17,17 @@ import grpc
 import httpx
 import pytest
 import yaml
-from certificates import Authority
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
-from raw_http import Arrived, RawUpstream, exchange
-from stack import POLICY, TOOLS, Stack, running_stack
 
+from certificates import Authority
 from kalguard_ext_authz.envoy.process import EnvoyProcess
 from kalguard_ext_authz.envoy.render import AuthzTls, Sidecar, render
 from kalguard_ext_authz.envoy.targets import Pipe, Socket, Upstream
+from raw_http import Arrived, RawUpstream, exchange
+from stack import POLICY, TOOLS, Stack, running_stack
 from support import KalGuardProcess, free_port, make_token, start_kalguard
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"

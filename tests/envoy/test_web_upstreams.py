@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stack import running_stack
 
 from envoy_lab import Demo
+from stack import running_stack
 from support import make_token
 
 POLICY = """

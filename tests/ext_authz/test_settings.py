@@ -31,7 +31,10 @@ def test_the_defaults_are_those_of_the_original_where_they_are_safe() -> None:
         ({"KALGUARD_POLICY_DEFAULT_DENY": "false"}, "KALGUARD_POLICY_DEFAULT_ALLOW_CONFIRMED=true"),
         ({"KALGUARD_API_KEY": "kg_live_x"}, "KALGUARD_API_KEY: there is no cloud connector"),
         ({"KALGUARD_AUDIT_SINK": "file"}, "KALGUARD_AUDIT_SINK: 'file' needs KALGUARD_AUDIT_LOG_PATH"),
-        ({"KALGUARD_AUDIT_FSYNC": "sometimes"}, "KALGUARD_AUDIT_FSYNC: Input should be 'always', 'interval' or 'never'"),
+        (
+            {"KALGUARD_AUDIT_FSYNC": "sometimes"},
+            "KALGUARD_AUDIT_FSYNC: Input should be 'always', 'interval' or 'never'",
+        ),
         ({"KALGUARD_TOOL_RATE_LIMIT": "0"}, "KALGUARD_TOOL_RATE_LIMIT: Input should be greater than or equal to 1"),
         ({"KALGUARD_ADMIN_ADDRESS": "127.0.0.1:9294"}, "KALGUARD_ADMIN_TOKEN: the admin API on TCP needs"),
         ({"KALGUARD_ADMIN_TOKEN": "short"}, "KALGUARD_ADMIN_TOKEN: must have 32 characters"),

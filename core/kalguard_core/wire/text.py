@@ -17,8 +17,10 @@ Place = tuple[str | int, ...]
 NAME: Final = -1
 # Each costs a microsecond here and more in the firewall.
 MAX_TEXTS: Final = 100_000
-# Names up to this long and without spaces are identifiers; longer ones can carry a sentence.
-_NAME_LENGTH: Final = 64
+# Names up to this long and without spaces are identifiers; longer ones can carry a sentence, also one that is
+# written with underscores ("reveal_your_system_prompt" has 25 characters).
+_NAME_LENGTH: Final = 24
+_SHORT_NAMES: Final = 64
 
 # Words of the protocols and of JSON Schema: alone, none of them tells a model to do anything.
 WORDS: Final = frozenset(
@@ -108,7 +110,13 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
 def collect_names(found: list[Message], role: str, names: Iterable[str], place: Place) -> None:
     """Append the names of members of the object at `place` that are long or odd enough to say something."""
     together = "".join(names)
-    if together.isascii() and " " not in together and together.isprintable() and len(together) <= _NAME_LENGTH:
+    if (
+        len(together) <= _SHORT_NAMES
+        and together.isascii()
+        and " " not in together
+        and together.isprintable()
+        and (len(together) <= _NAME_LENGTH or max(map(len, names)) <= _NAME_LENGTH)
+    ):
         return
     found.extend(
         Message(role, name, (*place, name, NAME))

@@ -14,9 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def json_option(command: F) -> F:
     """Adds `--json` to a command, passed to it as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(
-        command
-    )
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(command)
 
 
 def emit(human: str, data: Any, *, as_json: bool) -> None:

@@ -7,8 +7,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from identity_tokens import ALL_KEYS, NOW, OTHER_SECRET, token
 
+from identity_tokens import ALL_KEYS, NOW, OTHER_SECRET, token
 from kalguard_core.codes import ErrorCode
 from kalguard_core.identity import (
     Authenticator,

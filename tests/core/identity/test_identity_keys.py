@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
+
 from identity_tokens import (
     EC_KEY,
     ED_KEY,
@@ -19,7 +20,6 @@ from identity_tokens import (
     public_pem,
     segment,
 )
-
 from kalguard_core.identity import KeyMaterialError, KeySet
 from kalguard_core.identity.jws import encode_base64url
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from identity_tokens import ALL_KEYS, NOW, token
 
+from identity_tokens import ALL_KEYS, NOW, token
 from kalguard_core.documents import DocumentError
 from kalguard_core.identity import Identity, Revocations, TokenVerifier
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+
 from identity_tokens import (
     ALL_KEYS,
     CLAIMS,
@@ -30,7 +31,6 @@ from identity_tokens import (
     signed,
     token,
 )
-
 from kalguard_core.codes import ErrorCode
 from kalguard_core.identity import KeyMaterialError, KeySet, Revocations, TokenVerifier, issue_token, read_unverified
 from kalguard_core.identity.jws import MalformedToken, decode_base64url, encode_base64url

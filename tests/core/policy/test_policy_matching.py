@@ -201,7 +201,7 @@ def test_a_pattern_matches_what_the_definition_of_the_asterisk_says(pattern: str
     assert (match.outcome is Outcome.ALLOW) == is_like(pattern, value)
 
 
-STRANGE = [
+STRANGE: list[Any] = [
     None,
     True,
     1,

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_support import denied, encoded, read, refused, request
 
 from kalguard_core.action import Message
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision, Verdict
 from kalguard_core.request import AgentRequest, Refusal
 from kalguard_core.wire.registry import PROTOCOLS
+from wire_support import denied, encoded, read, refused, request
 
 PROTOCOL = PROTOCOLS["api"]
 
@@ -176,7 +176,7 @@ def test_an_allowed_tool_says_no_more_than_that() -> None:
 
 
 def test_sanitized_messages_keep_the_shape_of_the_originals() -> None:
-    sent = {
+    sent: dict[str, Any] = {
         "messages": [
             {"role": "system", "content": "keep"},
             {"role": "user", "content": [{"type": "text", "text": "bad"}, {"type": "text", "text": "keep"}], "n": 1},

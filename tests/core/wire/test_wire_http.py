@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_support import denied, read, refused, request
 
 from kalguard_core.codes import ErrorCode
 from kalguard_core.request import AgentRequest, Refusal
 from kalguard_core.wire.registry import PROTOCOLS
+from wire_support import denied, read, refused, request
 
 
 def asked(path: str = "/items", **changes: Any) -> AgentRequest:

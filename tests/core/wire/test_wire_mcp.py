@@ -11,13 +11,13 @@ import mcp_types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_support import JSON, denied, encoded, read, refused, request
 
 from kalguard_core.action import Action
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.request import AgentRequest, Refusal
 from kalguard_core.wire.base import RefusedReading
 from kalguard_core.wire.registry import PROTOCOLS
+from wire_support import JSON, denied, encoded, read, refused, request
 
 PROTOCOL = PROTOCOLS["mcp"]
 

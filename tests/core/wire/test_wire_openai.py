@@ -11,7 +11,6 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_support import denied, encoded, read, refused, request
 
 from kalguard_core.action import Action
 from kalguard_core.codes import ErrorCode, Outcome
@@ -19,6 +18,7 @@ from kalguard_core.firewall.rulepack import RulePackFirewall
 from kalguard_core.request import AgentRequest, Refusal
 from kalguard_core.wire.registry import PROTOCOLS
 from kalguard_core.wire.text import WORDS
+from wire_support import denied, encoded, read, refused, request
 
 USER = {"role": "user", "content": "hello"}
 
@@ -407,6 +407,7 @@ def sdk_error(code: ErrorCode, outcome: Outcome = Outcome.DENY, retry_after: flo
 def test_the_official_sdk_raises_the_fitting_error_once(code: ErrorCode, exception: type[Exception]) -> None:
     error, calls = sdk_error(code)
     assert isinstance(error, exception)
+    assert isinstance(error, openai.APIStatusError)
     assert calls == 1
     assert error.code == code.value.lower()
     assert "because (request id: req_1)" in error.message

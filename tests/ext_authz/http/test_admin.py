@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from http_support import serving
 
+from http_support import serving
 from kalguard_ext_authz.admin import create_admin
 from kalguard_ext_authz.health import Check, Health
 from kalguard_ext_authz.http_server import HttpServer

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from http_support import HOST, EchoAnswerer, api, connect, exchange, head, serving, status, told
 
+from http_support import HOST, EchoAnswerer, api, connect, exchange, head, serving, status, told
 from kalguard_core.codes import ErrorCode
 from kalguard_ext_authz.http_server import HttpServer, Limits, Unread
 

@@ -6,10 +6,10 @@ import timeit
 
 import httpx
 import pytest
-from http_support import serving
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from http_support import serving
 from kalguard_ext_authz.metrics import MAX_ROUTES, Metrics, create_metrics_app
 
 

@@ -1,6 +1,6 @@
 """The table of docs/configuration.md, made from the settings themselves.
 
-`python tests/settings_table.py` writes it anew after a setting has changed.
+`python tests/lab/settings_table.py` writes it anew after a setting has changed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from kalguard_ext_authz.cli.serve import default_text
 from kalguard_ext_authz.settings import PREFIX, Settings
 
-DOCUMENT: Final = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
-BEGIN: Final = "<!-- settings: made by tests/settings_table.py -->"
+DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+BEGIN: Final = "<!-- settings: made by tests/lab/settings_table.py -->"
 END: Final = "<!-- /settings -->"
 # The first setting of each part, in the order of the model.
 PARTS: Final = {
