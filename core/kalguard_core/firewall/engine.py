@@ -208,6 +208,7 @@ class _Words:
         self._data = data
         self._first_words: list[int] = []  # index of the first word of each block
         self._offsets: list[int] = []  # where the block starts in `data`
+        self._spans: dict[int, list[tuple[int, int]]] = {}  # of all words of the blocks that were asked about
         parts: list[bytes] = []
         unknown = bytes([_OTHER]) * books
         offset = count = 0
@@ -227,9 +228,15 @@ class _Words:
 
     def place(self, start: int, end: int) -> tuple[int, int]:
         """The bytes of words `start` to `end` (exclusive, not empty)."""
-        return self._word(start).start(), self._word(end - 1).end()
+        return self._word(start)[0], self._word(end - 1)[1]
 
-    def _word(self, index: int) -> re.Match[bytes]:
+    def _word(self, index: int) -> tuple[int, int]:
         block = bisect_right(self._first_words, index) - 1
-        words = _WORD.finditer(self._data, self._offsets[block])
-        return next(islice(words, index - self._first_words[block], None))
+        first = self._first_words[block]
+        spans = self._spans.get(block)
+        if spans is None:
+            # all of a block at once: an attack that repeats itself asks for each of them
+            last = self._first_words[block + 1] if block + 1 < len(self._first_words) else len(self.strings[0])
+            words = islice(_WORD.finditer(self._data, self._offsets[block]), last - first)
+            spans = self._spans[block] = [word.span() for word in words]
+        return spans[index - first]

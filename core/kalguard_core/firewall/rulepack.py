@@ -119,13 +119,19 @@ class RulePackFirewall:
         if not pieces:
             return []
         starts = list(accumulate((len(piece) + len(WALL) for piece in pieces), initial=0))
-        rules: dict[int, list[Rule]] = {}
+        rules: dict[int, set[Rule]] = {}
         for match in self._engine.matches(WALL.join(pieces)):
             first = bisect_right(starts, match.start) - 1
             last = bisect_right(starts, match.end - 1) - 1
             for index in range(first, min(last + 1, len(pieces))):
-                rules.setdefault(index, []).append(match.rule)
-        return sorted(index for index, matched in rules.items() if _risk(matched) >= _HIDDEN_RISK)
+                rules.setdefault(index, set()).add(match.rule)
+        # many pieces are the same attack again
+        alike: dict[frozenset[Rule], list[int]] = {}
+        for index, matched in rules.items():
+            alike.setdefault(frozenset(matched), []).append(index)
+        return sorted(
+            index for matched, indexes in alike.items() if _risk(matched) >= _HIDDEN_RISK for index in indexes
+        )
 
 
 @cache
