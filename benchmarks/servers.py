@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -43,10 +44,21 @@ class Server:
 
     def rss_mib(self) -> float:
         """Resident memory in MiB."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        raise RuntimeError("no VmRSS")
+        return _status(self.process.pid, "VmRSS") / 1024
+
+    def children_rss_mib(self) -> float:
+        """Resident memory in MiB of the processes that it started."""
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return sum(_status(pid, "VmRSS") for pid in pids if _status(pid, "PPid") == self.process.pid) / 1024
+
+
+def _status(pid: int, name: str) -> int:
+    """A number of /proc/PID/status; 0 for a process that is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    return 0
 
 
 @contextmanager

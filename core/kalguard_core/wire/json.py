@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -74,27 +73,35 @@ def parse_json(data: bytes, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
     return document
 
 
-@dataclass(frozen=True, slots=True)
 class Encoded:
     """A value that is JSON already. Writing it is a copy, whatever is in it."""
 
-    data: bytes
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 def encode_json(value: Any) -> bytes:
     """`value` as JSON for an answer. Never fails on text: what UTF-8 cannot hold is written as an escape.
 
-    It may hold `Encoded` values, next to text that UTF-8 can hold.
+    It may hold `Encoded` values.
     """
     try:
         return orjson.dumps(value, default=_fragment)
     except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
+        return json.dumps(value, separators=(",", ":"), default=_decoded).encode("ascii")
 
 
 def _fragment(value: Any) -> orjson.Fragment:
     if type(value) is Encoded:
         return orjson.Fragment(value.data)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _decoded(value: Any) -> Any:
+    if type(value) is Encoded:
+        return json.loads(value.data)
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
