@@ -41,12 +41,19 @@ _REDIRECTS: Final = frozenset(
         "api_key",
         "base_url",
         "chat_template",
+        "content_policy_fallbacks",
+        "context_window_fallback_dict",
+        "context_window_fallbacks",
+        "custom_llm_provider",
+        "default_fallbacks",
         "extra_body",
         "fallbacks",
         "mcp_servers",
         "model_list",
         "models",
         "plugins",
+        "preset",
+        "user_config",
     }
 )
 

@@ -249,7 +249,20 @@ def test_a_member_that_a_lax_reader_would_take_for_another_is_refused(body: Any)
     assert refused(asked(), body).code is ErrorCode.BAD_REQUEST
 
 
-@pytest.mark.parametrize("name", ["models", "fallbacks", "api_base", "BASE_URL", "mcp_servers", "chat_template"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models",
+        "fallbacks",
+        "context_window_fallbacks",
+        "user_config",
+        "preset",
+        "api_base",
+        "BASE_URL",
+        "mcp_servers",
+        "chat_template",
+    ],
+)
 def test_a_member_that_sends_the_prompt_elsewhere_is_refused(name: str) -> None:
     refusal = refused(asked(), chat(**{name: ["other"]}))
     assert refusal.code is ErrorCode.BAD_REQUEST
