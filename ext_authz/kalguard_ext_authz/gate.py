@@ -6,6 +6,7 @@ the pipeline fails, the answer is a denial; no exception leaves.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ import structlog
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision
 from kalguard_core.guard import Guard, PipelineFailure
-from kalguard_core.request import AgentRequest, Peer
+from kalguard_core.request import AgentRequest, Peer, Refusal
 from kalguard_core.wire.base import WireProtocol
 
 from .answer import Answer
@@ -45,7 +46,11 @@ class Gate:
     async def answer(self, request: AgentRequest, *, transport: str) -> Answer:
         """See `Answerer.answer`."""
         started = self._timer()
-        decision = await self._decide(request)
+        try:
+            decision = await self._decide(request)
+        except asyncio.CancelledError:
+            self._abandoned(request, transport, self._timer() - started)
+            raise
         latency = self._timer() - started
         decision = await self._record(request, decision, transport, latency)
         self._metrics.observe(
@@ -75,12 +80,28 @@ class Gate:
         )
         decision = Decision(answered.request_id, Outcome.DENY, answered.reason, answered.code)
         self._metrics.observe("http", "", decision.outcome.value, answered.code.value, 0.0)
+        self._append(request, decision, "http", 0.0)
+
+    def _append(self, request: AgentRequest, decision: Decision, transport: str, latency: float) -> None:
+        """Record an answer that nobody waits for."""
         try:
-            self._audit.append(request, decision, transport="http", latency_us=0)
+            self._audit.append(request, decision, transport=transport, latency_us=int(latency * 1e6))
         except AuditUnavailable as error:
-            self._unrecorded(answered.request_id, error)
+            self._unrecorded(request.id, error)
             return
         self._metrics.audit_events.inc()
+
+    def _abandoned(self, request: AgentRequest, transport: str, latency: float) -> None:
+        """Record a call whose caller went away before its answer: whoever asks for much and waits for nothing
+        must be found in the log, and Envoy has answered such a call with a denial of its own."""
+        try:
+            identity = self._guard.snapshot.authenticator.authenticate(request)
+        except Refusal:
+            identity = None
+        reason = "the caller went away before the answer"
+        decision = Decision(request.id, Outcome.DENY, reason, ErrorCode.REQUEST_TIMEOUT, identity=identity)
+        self._metrics.observe(transport, "", decision.outcome.value, ErrorCode.REQUEST_TIMEOUT.value, latency)
+        self._append(request, decision, transport, latency)
 
     async def _decide(self, request: AgentRequest) -> Decision:
         try:

@@ -108,7 +108,9 @@ class CheckService:
 
     def _kind(self, context: Mapping[str, str]) -> str:
         kind = context.get("kind", "http")
-        return kind if self._trusted or kind == "http" else _NOT_BELIEVED
+        # A route with an upstream of its own is judged by that upstream, which only a trusted caller can name: by
+        # the Host that the agent wrote, a rule about one upstream would open another.
+        return kind if self._trusted or (kind == "http" and "authority" not in context) else _NOT_BELIEVED
 
     def _body(self, http: Any, headers: Mapping[str, str]) -> Body:
         data: bytes = http.raw_body or http.body.encode("utf-8", "surrogatepass")

@@ -89,6 +89,8 @@ class Unread:
 
 # Connections over the limit that may wait for their 429 to be read; more are reset at once.
 _OVERFLOW: Final = 64
+# A connection that has asked nothing for this many seconds gives way to a new one when there are too many.
+_EVICT_AFTER: Final = 1.0
 
 
 class HttpServer:
@@ -278,13 +280,36 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._raw = transport
         self.transport = _Transport(transport, self._close, self._closing)
+        self._idle_since: float | None = self.loop.time()
         over = len(self.connections) - self._limits.max_connections
+        if over > 0 and self._evict_idle():
+            over -= 1
         if over > _OVERFLOW:
             transport.abort()
         elif over > 0:
             self._answer_and_close(ErrorCode.RATE_LIMIT_EXCEEDED, "too many connections")
         else:
             self._set_timer(self._limits.header_timeout, self._head_timed_out)
+
+    def _evict_idle(self) -> bool:
+        """Make room by closing the connection that has waited longest without asking anything.
+
+        Without this, whoever opens connections and stays silent would lock out everybody else, probes included.
+        """
+        latest = self.loop.time() - _EVICT_AFTER
+        idle = [
+            (connection._idle_since, connection)
+            for connection in self.connections
+            if isinstance(connection, _Protocol) and connection._idle_since is not None and connection is not self
+        ]
+        if not idle:
+            return False
+        since, oldest = min(idle, key=lambda pair: pair[0])
+        if since > latest:
+            return False
+        oldest._idle_since = None
+        oldest.abort()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._clear_timer()
@@ -366,6 +391,7 @@ class _Protocol(HttpToolsProtocol):
         if problem:
             self._refuse_head(problem)
         self._head_done = True
+        self._idle_since = None
         self._clear_timer()
         self._unset_keepalive_if_required()
         super().on_headers_complete()
@@ -447,6 +473,7 @@ class _Protocol(HttpToolsProtocol):
 
     def _await_next_head(self) -> None:
         self._clear_timer()
+        self._idle_since = self.loop.time()
         self._head_done = False
         self._head_bytes = 0
         if self.timeout_keep_alive_task is None:

@@ -14,7 +14,7 @@ from kalguard_core.codes import STATUS, ErrorCode, Outcome
 from kalguard_core.decision import Decision, Reply
 from kalguard_core.examination import AtOnce, Examination, Task
 from kalguard_core.firewall import Assessment, Span
-from kalguard_core.guard import Guard, PipelineFailure, Snapshot
+from kalguard_core.guard import Guard, PipelineFailure, Snapshot, is_heavy
 from kalguard_core.identity import Identity
 from kalguard_core.inflight import InFlight
 from kalguard_core.limits import Limit, StoreUnavailable
@@ -437,3 +437,18 @@ async def test_an_agent_that_is_revoked_while_its_body_arrives_is_refused() -> N
     guard = a_guard(Protocol((prompt(),)))
     decision = await guard.decide(a_request(own_body=SlowBody()))
     assert decision.code is ErrorCode.TOKEN_REVOKED
+
+
+@pytest.mark.parametrize(
+    ("body", "heavy"),
+    [
+        (b'"' * 1024, False),
+        (b"x" * 65536, False),
+        (b"x" * 65537, True),
+        (b'{"a":"b"}' * 227, False),  # 2 KB, as dense as honest JSON gets
+        (b'["a"],' * 2000, True),
+        (b"[" * 2048, True),
+    ],
+)
+def test_many_small_pieces_weigh_as_much_as_much_text(body: bytes, heavy: bool) -> None:
+    assert is_heavy(body) is heavy

@@ -302,7 +302,7 @@ def test_what_kalguard_up_keeps_is_closed_to_the_agents_user(up: Up) -> None:
     headers = {"authorization": f"Bearer {Path(up.said['tokenFile']).read_text()}"}
     assert httpx.post(f"{up.said['url']}/v1/prompt/check", headers=headers, json={}).status_code == 400
     inside = list(directory.rglob("*"))
-    assert {"secret", "token", "authz.sock", "admin.sock", "envoy-admin.sock", "audit.jsonl", "audit.state"} <= {
+    assert {"secret", "token", "authz.sock", "admin.sock", "envoy-admin.sock", "audit.jsonl", "audit.jsonl.state"} <= {
         path.name for path in inside
     }
     if os.getuid() == 0:

@@ -164,15 +164,7 @@ def test_plain_tcp_is_shown_as_degraded_with_what_to_do(plain: Stack) -> None:
     assert "KALGUARD_GRPC_TLS_CLIENT_CA" in str(check)
 
 
-def test_over_plain_tcp_an_internal_route_is_told_nothing_about_the_agent(plain: Stack, upstream: RawUpstream) -> None:
-    before = len(upstream.arrived)
-    forged_headers = {"x-kalguard-agent": "admin", "x-kalguard-decision": "allow"}
-    assert httpx.get(f"{plain.url}/web/echo", headers=bearer() | forged_headers).status_code == 200
-    (arrived,) = upstream.arrived[before:]
-    assert arrived.header("x-kalguard-agent") == arrived.header("x-kalguard-decision") == ""
-
-
-def test_over_plain_tcp_a_model_or_tool_route_is_refused_and_not_judged_as_plain_http(
+def test_over_plain_tcp_a_route_of_any_kind_is_refused_and_not_judged_by_what_the_agent_wrote(
     plain: Stack, upstream: RawUpstream
 ) -> None:
     before = len(upstream.arrived)
@@ -180,8 +172,9 @@ def test_over_plain_tcp_a_model_or_tool_route_is_refused_and_not_judged_as_plain
         (CHAT, chat(ATTACK)),
         (CHAT, chat()),
         ("/mcp/tools", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete_file"}}),
+        ("/web/echo", None),
     ):
-        answer = httpx.post(plain.url + path, headers=bearer(), json=body)
+        answer = httpx.request("POST" if body else "GET", plain.url + path, headers=bearer(), json=body)
         assert (answer.status_code, answer.json()["errorCode"]) == (404, "NOT_FOUND")
         assert "not believed" in last_event(plain.kalguard)["detail"]
     assert upstream.arrived[before:] == []

@@ -29,7 +29,8 @@ AUTHORIZATION: Final = "authorization"
 KALGUARD_TOKEN: Final = "x-kalguard-token"  # noqa: S105 - a header's name
 VENDOR_HEADERS: Final = ("x-api-key", "api-key", "x-goog-api-key")
 
-CREDENTIAL_HEADERS: Final = (AUTHORIZATION, "proxy-authorization", KALGUARD_TOKEN, *VENDOR_HEADERS)
+PROXY_AUTHORIZATION: Final = "proxy-authorization"
+CREDENTIAL_HEADERS: Final = (AUTHORIZATION, PROXY_AUTHORIZATION, KALGUARD_TOKEN, *VENDOR_HEADERS)
 
 
 def credential_headers(headers: Mapping[str, str]) -> list[str]:
@@ -86,6 +87,12 @@ def offered_token(headers: Mapping[str, str]) -> str | None:
     value = headers.get(AUTHORIZATION)
     if value is not None:
         token = _authorization(value, token, dedicated)
+    value = headers.get(PROXY_AUTHORIZATION)
+    if value is not None:
+        # never where our token is read from, but another agent's token there is a contradiction all the same
+        for word in value.replace(",", " ").split():
+            if _token_in(word) not in (None, token):
+                _refuse("proxy-authorization holds another token")
     return token
 
 

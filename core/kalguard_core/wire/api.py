@@ -36,6 +36,8 @@ _BAD_TOOL: Final = "Missing or invalid toolName/arguments"
 # Every value of a prompt may become a message; the arguments of a tool may hold long lists of numbers.
 _MAX_PROMPT_NODES: Final = 50_000
 _MAX_TOOL_NODES: Final = 250_000
+# Names are matched against every pattern of the policy, on the event loop.
+_MAX_NAME: Final = 256
 
 
 class Api:
@@ -79,6 +81,8 @@ def _prompt(document: Any) -> Action:
         raise Refusal(ErrorCode.BAD_REQUEST, reason, detail=str(error)) from None
     attributes: dict[str, str | int | float | bool] = {"messageCount": message_count}
     model = document.get("model")
+    if type(model) is str and len(model) > _MAX_NAME:
+        raise Refusal(ErrorCode.BAD_REQUEST, "model is too long", detail=f"over {_MAX_NAME} characters")
     if type(model) is not str or not model:
         model = None
     else:
@@ -90,8 +94,10 @@ def _tool(document: Any) -> Action:
     if type(document) is not dict:
         raise Refusal(ErrorCode.BAD_REQUEST, _BAD_TOOL, detail="the body is not an object")
     tool = document.get("toolName")
-    if type(tool) is not str or not tool:
-        raise Refusal(ErrorCode.BAD_REQUEST, _BAD_TOOL, detail="toolName is not a non-empty string")
+    if type(tool) is not str or not 0 < len(tool) <= _MAX_NAME:
+        raise Refusal(
+            ErrorCode.BAD_REQUEST, _BAD_TOOL, detail=f"toolName is not a string of 1 to {_MAX_NAME} characters"
+        )
     arguments = document.get("arguments")
     if arguments is None:
         arguments = document.get("args")

@@ -71,6 +71,7 @@ REQUEST_TIMEOUT: Final = timedelta(seconds=60)  # 5 MiB at 700 kbit/s
 MODEL_IDLE: Final = timedelta(minutes=10)
 MCP_IDLE: Final = timedelta(minutes=60)
 HTTP_IDLE: Final = timedelta(minutes=5)
+MAX_STREAM: Final = timedelta(hours=1)
 DEFAULT_CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
 DEFAULT_LISTEN: Final = Socket("127.0.0.1", 10000)
 DEFAULT_AUTHZ: Final = Pipe("/run/kalguard/authz.sock")
@@ -407,6 +408,8 @@ def _upstream_routes(upstream: Upstream) -> list[route.Route]:
                 host_rewrite_literal=upstream.authority,
                 timeout=timedelta(0),  # the default of 15 s cuts model streams
                 idle_timeout=idle,
+                # a stream that was allowed once must not outlive a later revocation for ever
+                max_stream_duration=route.RouteActionMaxStreamDuration(max_stream_duration=MAX_STREAM),
             ),
             request_headers_to_remove=[] if upstream.internal else list(INSIDE_HEADERS),
             typed_per_filter_config={EXT_AUTHZ: Any.pack(settings)},

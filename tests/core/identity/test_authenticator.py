@@ -268,3 +268,14 @@ def test_any_headers_are_one_agent_or_a_401(headers: dict[str, str], principal: 
         assert not (TOKEN in everything and SECOND in everything)
         assert identity.source == "principal" or TOKEN in everything or SECOND in everything
     assert code in (None, ErrorCode.AUTH_FAILED)
+
+
+@pytest.mark.parametrize("value", [f"Bearer {SECOND}", SECOND, f"Basic abc, Bearer {SECOND}", f"bearer\t{SECOND}"])
+def test_another_token_for_the_proxy_is_a_contradiction(value: str) -> None:
+    assert "proxy-authorization" in refused({"authorization": f"Bearer {TOKEN}", "proxy-authorization": value})
+    assert "proxy-authorization" in refused({"proxy-authorization": value}, principal=MAPPED)
+
+
+def test_the_same_token_or_a_password_for_the_proxy_changes_nothing() -> None:
+    for value in (f"Bearer {TOKEN}", "Basic dXNlcjpwYXNz"):
+        assert authenticate({"authorization": f"Bearer {TOKEN}", "proxy-authorization": value}).agent_id == "agent-1"

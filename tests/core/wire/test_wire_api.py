@@ -269,3 +269,16 @@ def test_any_sanitized_text_can_be_put_back(body: dict[str, Any], data: st.DataO
     )
     clean = replied(allowed(body, risk=55, sanitized=after))[1]["data"]["sanitizedMessages"]
     assert len(clean) == len(body["messages"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/tool/check", {"toolName": "t" * 257}),
+        ("/v1/prompt/check", {"model": "m" * 257, "messages": [{"role": "user", "content": "hi"}]}),
+    ],
+)
+def test_a_name_that_is_longer_than_any_real_one_is_refused(path: str, body: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        read(asked(path), body)
+    assert caught.value.code is ErrorCode.BAD_REQUEST

@@ -17,6 +17,7 @@ import pytest
 
 from http_support import HOST, EchoAnswerer, api, connect, exchange, head, serving, status, told
 from kalguard_core.codes import ErrorCode
+from kalguard_ext_authz import http_server as http_server_module
 from kalguard_ext_authz.http_server import HttpServer, Limits, Unread
 
 MIB = 1024 * 1024
@@ -406,6 +407,22 @@ async def test_connections_over_the_limit_get_429_and_the_others_go_on() -> None
         writer.write(GET)
         assert status(await _one_answer(reader)) == 200
         writer.close()
+
+
+async def test_connections_that_ask_nothing_give_way_to_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server_module, "_EVICT_AFTER", 0.05)
+    async with serving(api(EchoAnswerer()), max_connections=3) as server:
+        silent = [await connect(server) for _ in range(3)]
+        await _until(lambda: server.connections == 3)
+        await asyncio.sleep(0.1)
+        for _ in range(3):
+            reader, writer = await connect(server)
+            writer.write(GET)
+            assert status(await _one_answer(reader)) == 200
+            writer.close()
+        assert await silent[0][0].read() == b"", "the one that waited longest is gone"
+        for _, writer in silent:
+            writer.close()
 
 
 async def test_a_flood_of_connections_over_the_limit_holds_nothing() -> None:

@@ -230,7 +230,10 @@ def test_a_certificate_that_is_missing_is_named(tmp_path: Path) -> None:
     env["KALGUARD_GRPC_ADDRESS"] = "127.0.0.1:0"
     offline = {"KALGUARD_HTTP": "false", "KALGUARD_ADMIN_ADDRESS": "off", "KALGUARD_METRICS_ADDRESS": "off"}
     done = kalguard_command("serve", env={**env, **offline})
-    assert (done.returncode, done.stderr) == (2, "kalguard: KALGUARD_GRPC_TLS_CERT: /none: No such file or directory\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "kalguard: KALGUARD_GRPC_TLS_CERT: cannot read /none: No such file or directory\n",
+    )
     env["KALGUARD_GRPC_TLS_CERT"] = env["KALGUARD_GRPC_TLS_KEY"]
     done = kalguard_command("serve", env={**env, **offline})
     assert done.returncode == 2
