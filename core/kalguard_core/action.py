@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
+
+from msgspec import Struct
 
 Scalar = str | int | float | bool
 NO_ATTRIBUTES: Final[Mapping[str, Scalar]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One piece of text that goes to a model, with its role.
 
     `role`: system, developer, user, assistant, tool, … as the protocol says; "unread" for text found in a
@@ -25,8 +25,7 @@ class Message:
     where: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One thing the agent tries to do. A request holds one or more (a JSON-RPC batch).
 
     `name`: `prompt:check`, `tool:execute`, `mcp:<method>`, `http:request`.
@@ -44,6 +43,6 @@ class Action:
     model: str | None = None
     arguments: Mapping[str, Any] | None = None
     messages: tuple[Message, ...] = ()
-    attributes: Mapping[str, Scalar] = field(default_factory=lambda: NO_ATTRIBUTES)
+    attributes: Mapping[str, Scalar] = NO_ATTRIBUTES
     call_id: str | int | float | None = None
     expects_reply: bool = True

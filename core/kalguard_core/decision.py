@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from .action import Action, Message
 from .codes import STATUS, ErrorCode, Outcome
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from .identity import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What was decided about one action.
 
     `code` is None exactly when `outcome` is allow. `rule`: id of the policy rule that matched, None for the
@@ -33,8 +33,7 @@ class Verdict:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """The answer to one request.
 
     `outcome`, `code`, `reason`, `rule`, `risk` are those of the verdict that settled the request: the first
@@ -71,8 +70,7 @@ class Decision:
         return 200 if self.code is None else STATUS[self.code]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer in the client's own protocol: what a transport sends back instead of forwarding."""
 
     status: int

@@ -8,8 +8,11 @@ same here and there; only its time differs (when the pipeline asks, or all at on
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .action import Action, Message
 from .firewall.base import Assessment, PromptFirewall, Span
@@ -20,8 +23,7 @@ from .wire.json import Encoded, encode_json
 from .wire.text import rewritten
 
 
-@dataclass(frozen=True, slots=True)
-class Sanitized:
+class Sanitized(Struct, frozen=True):
     """Messages after redaction, and the `risk` (0-100) that is left in them."""
 
     messages: tuple[Message, ...]
@@ -93,8 +95,7 @@ class Finding:
         return self._work
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
+class Examination(Struct, frozen=True):
     """A body that was read: what it says, and a finding for each of its actions."""
 
     reading: Reading

@@ -21,8 +21,10 @@ is handed in. A step that refuses ends the pipeline; nothing after it is looked 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from .action import Action
 from .codes import TOOL_EXECUTE, Capability, ErrorCode, Outcome

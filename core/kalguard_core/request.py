@@ -6,9 +6,10 @@ Rules of this file: values only; nothing here decides. Time is handed in, never 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from .codes import STATUS, ErrorCode
 
@@ -57,8 +58,7 @@ class Body(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BufferedBody:
+class BufferedBody(Struct, frozen=True):
     """A body that the transport already holds in full."""
 
     data: bytes = b""
@@ -73,8 +73,7 @@ class BufferedBody:
         return self.data
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """Who is on the other end.
 
     `address`: source address as the transport reports it (evidence for the audit, never identity).
@@ -85,8 +84,7 @@ class Peer:
     principal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentRequest:
+class AgentRequest(Struct, frozen=True):
     """One request of an agent, as a transport hands it to `Guard.decide`.
 
     `kind`: name of the wire protocol (`wire.registry`), from the matched route, never from the agent.
@@ -104,9 +102,9 @@ class AgentRequest:
     headers: Mapping[str, str]
     time: float
     monotonic: float
-    body: Body = field(default_factory=BufferedBody)
-    peer: Peer = field(default_factory=Peer)
-    context: Mapping[str, str] = field(default_factory=lambda: NO_CONTEXT)  # unhashable before Python 3.12
+    body: Body = BufferedBody()
+    peer: Peer = Peer()
+    context: Mapping[str, str] = NO_CONTEXT
     can_rewrite: bool = False
 
     @property

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from kalguard_core.decision import Decision, Reply
 from kalguard_core.request import AgentRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A decision that has its audit line. `reply` is None when the request is to be forwarded as it is."""
 
     decision: Decision

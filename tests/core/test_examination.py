@@ -6,12 +6,12 @@ import asyncio
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kalguard_core import guard as guard_module
 from kalguard_core.action import Action, Message

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from kalguard_core.action import Action, Message
 from kalguard_core.codes import STATUS, ErrorCode, Outcome
@@ -82,7 +83,7 @@ class Firewall:
     def sanitize(self, messages: Sequence[Message], assessment: Assessment) -> tuple[Message, ...]:
         if any(message.role == "stubborn" for message in messages):
             return tuple(messages)
-        return tuple(replace(message, text="[REDACTED]") for message in messages)
+        return tuple(structs.replace(message, text="[REDACTED]") for message in messages)
 
 
 @dataclass

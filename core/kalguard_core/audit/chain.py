@@ -22,6 +22,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 GENESIS: Final = "0" * 64
 _TAIL: Final = len(b',"hash":"') + 64 + len(b'"}')
@@ -32,8 +33,7 @@ class LineError(ValueError):
     """Bytes that are not a line of the chain, or whose hash is wrong. `str()` says what is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """Where a chain stands: `seq` and `prev_hash` are number and hash of the last line (0 and GENESIS: none yet).
 
     A value, not a writer: `link` returns the state after the line, and the caller takes it over only when the

@@ -15,10 +15,12 @@ import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from ..action import Message
 from .base import Assessment, Span

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from ..action import NO_ATTRIBUTES, Scalar
 from ..codes import Outcome
@@ -14,9 +16,8 @@ OnUnrewritable = Literal["deny", "require_approval", "allow"]
 _NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(slots=True)
-class PolicyQuery:
-    """One action of one agent, as rules see it. Not frozen, because one is made for each action.
+class PolicyQuery(Struct, frozen=True):
+    """One action of one agent, as rules see it.
 
     `resource`, `tool`: None where the action has none; a rule about one then never matches.
     `attributes`: what the protocol reader found out about the action. `metadata`: the token's claim.
@@ -26,8 +27,8 @@ class PolicyQuery:
     action: str
     resource: str | None = None
     tool: str | None = None
-    attributes: Mapping[str, Scalar] = field(default_factory=lambda: NO_ATTRIBUTES)
-    metadata: Mapping[str, Any] = field(default_factory=lambda: _NO_METADATA)
+    attributes: Mapping[str, Scalar] = NO_ATTRIBUTES
+    metadata: Mapping[str, Any] = _NO_METADATA
 
 
 @dataclass(frozen=True, slots=True)

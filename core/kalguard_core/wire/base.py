@@ -6,8 +6,9 @@ nothing is skipped. A new protocol is one file and one line in `registry.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from ..action import Action
 from ..codes import ErrorCode
@@ -15,8 +16,7 @@ from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """A recognised endpoint of a protocol.
 
     `name` is stable and low in cardinality (metrics, audit): "openai.chat", "mcp.post", "http", "api.prompt".
@@ -29,8 +29,7 @@ class Route:
     reads_body: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What a body says: the actions in it (at least one) and the parsed document, if a reply needs it."""
 
     actions: tuple[Action, ...]
