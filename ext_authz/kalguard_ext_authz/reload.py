@@ -28,7 +28,6 @@ from kalguard_core.firewall import RulePackFirewall
 from kalguard_core.guard import Snapshot
 from kalguard_core.identity import (
     Authenticator,
-    KeyMaterialError,
     KeySet,
     PrincipalMap,
     Revocations,
@@ -359,10 +358,8 @@ class Documents:
             files = contents[1:]
         for path, data in zip(settings.token_keys_path, files, strict=True):
             text = data.decode("utf-8")
-            try:
-                sets.append(KeySet.from_jwks(text, path) if text.lstrip().startswith("{") else KeySet.from_pem(text))
-            except KeyMaterialError as error:
-                raise KeyMaterialError(f"{path}: {error}" if path not in str(error) else str(error)) from None
+            is_jwks = text.lstrip().startswith("{")
+            sets.append(KeySet.from_jwks(text, path) if is_jwks else KeySet.from_pem(text, source=path))
         return KeySet.merge(*sets)
 
 
@@ -417,15 +414,13 @@ def _one(parse: Callable[[str, str], Any], path: Path | None) -> Callable[[Conte
 
 
 def _secret(secret: bytes, setting: str) -> KeySet:
-    try:
-        return KeySet.from_secret(secret)
-    except KeyMaterialError as error:
-        raise KeyMaterialError(f"{setting}: {error}") from None
+    return KeySet.from_secret(secret, source=setting)
 
 
 def _version(watched: _Watched, contents: Contents) -> str:
     if watched.name == "keys":  # never a digest of a secret: it could be searched for
-        return f"{len(watched.value.names)} keys" if watched.value is not None else ""
+        count = len(watched.value.names) if watched.value is not None else 0
+        return f"{count} key" if count == 1 else f"{count} keys"
     return hashlib.sha256(b"\0".join(contents)).hexdigest()[:12] if contents else ""
 
 

@@ -289,6 +289,9 @@ async def run(settings: Settings, warnings: list[str], ready: Callable[[Mapping[
     except OSError as error:
         raise SettingsError(_explain(settings, error)) from None
     _log.info("serving", version=version("kalguard"), pid=os.getpid(), **application.addresses)
+    for name, check in application.health.report().checks.items():
+        if check.status != "ok":
+            _log.warning(check.status, check=name, problem=check.detail)
     ready(application.addresses)
     await stop.wait()
     _log.info("draining", seconds=settings.drain_seconds)

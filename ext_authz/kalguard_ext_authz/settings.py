@@ -91,7 +91,7 @@ class Settings(BaseModel):
     token_keys_path: Names = Field((), description="PEM public keys or JWKS files, separated by commas.")
     token_issuers: Names = Field((), description="Accepted issuers; any when empty.")
     token_audiences: Names = Field((), description="Accepted audiences; any when empty.")
-    token_leeway_seconds: float = Field(5.0, ge=0, le=300, description="Clock difference tolerated in tokens.")
+    token_leeway_seconds: float = Field(5.0, ge=0, le=300, description="Seconds that clocks may differ, in tokens.")
     allow_unsigned_tokens: Flag = Field(False, description="Accept unsigned tokens. Never outside a laboratory.")
     revocations_path: Path | None = Field(None, description="Revoked token hashes, token ids and agents.")
     principals_path: Path | None = Field(None, description="mTLS principals and the agents they are.")
@@ -99,39 +99,47 @@ class Settings(BaseModel):
     # -- what they may do ---------------------------------------------------------------------------------
     policy_path: Path | None = Field(None, description="Policy document; without one every request is denied.")
     policy_default_deny: Flag = Field(True, description="Deny what no rule names.")
-    policy_default_allow_confirmed: Flag = Field(False, description="Needed for POLICY_DEFAULT_DENY=false.")
+    policy_default_allow_confirmed: Flag = Field(False, description="Needed for KALGUARD_POLICY_DEFAULT_DENY=false.")
     policy_watch: Flag = Field(True, description="Reload documents and keys when their files change.")
-    policy_watch_interval_ms: int = Field(500, ge=50, le=60_000, description="How often files are looked at anyway.")
+    policy_watch_interval_ms: int = Field(
+        500, ge=50, le=60_000, description="Milliseconds between two looks at files, whatever the system tells."
+    )
     tools_path: Path | None = Field(None, description="Tool catalog; without one every tool is denied.")
-    tool_rate_limit: int | None = Field(None, ge=1, description="Tool calls of one agent in a minute.")
-    agent_rate_limit: int | None = Field(None, ge=1, description="Requests of one agent in a minute, refused ones too.")
+    tool_rate_limit: int | None = Field(
+        None, ge=1, description="Tool calls of one agent in a minute; no limit when empty."
+    )
+    agent_rate_limit: int | None = Field(
+        None, ge=1, description="Requests of one agent in a minute, refused ones too; no limit when empty."
+    )
     agent_max_calls: int = Field(256, ge=1, description="Calls of one agent in flight.")
     agent_max_bytes: int = Field(32 * MIB, ge=64 * 1024, description="Body bytes of one agent in flight.")
     prompt_block_threshold: int = Field(70, ge=1, le=100, description="Risk from which a prompt is blocked.")
     prompt_sanitize_threshold: int = Field(50, ge=1, le=100, description="Risk from which a prompt is rewritten.")
 
     # -- bodies -------------------------------------------------------------------------------------------
-    max_body_bytes: int = Field(5 * MIB, ge=1024, le=64 * MIB, description="Largest body; more is a 413.")
-    body_timeout_seconds: float = Field(10.0, gt=0, le=300, description="Time for a body to arrive (HTTP API).")
+    max_body_bytes: int = Field(5 * MIB, ge=1024, le=64 * MIB, description="Largest body in bytes; more is a 413.")
+    body_timeout_seconds: float = Field(10.0, gt=0, le=300, description="Seconds for a body to arrive (HTTP API).")
 
     # -- what is kept -------------------------------------------------------------------------------------
     audit_sink: Literal["auto", "file", "memory", "stdout"] = Field(
         "auto", description="'auto': file when KALGUARD_AUDIT_LOG_PATH is set, else memory."
     )
-    audit_log_path: Path | None = Field(None, description="Audit log file.")
+    audit_log_path: Path | None = Field(
+        None, description="Audit log file; without one, events are kept in memory only."
+    )
     audit_fsync: Literal["always", "interval", "never"] = Field("interval", description="When lines reach the disk.")
-    audit_rotate_bytes: int = Field(256 * MIB, ge=0, description="Rotate the file at this size; 0 never.")
+    audit_rotate_bytes: int = Field(256 * MIB, ge=0, description="Rotate the file at this size in bytes; 0 never.")
     audit_keep_files: int = Field(0, ge=0, description="Rotated files to keep; 0 keeps all.")
-    audit_checkpoint_path: Path | None = Field(None, description="Signed checkpoints; <audit log>.checkpoints.")
+    audit_checkpoint_path: Path | None = Field(None, description="Signed checkpoints. Else <audit log>.checkpoints.")
     audit_checkpoint_events: int = Field(1000, ge=1, description="Events between two checkpoints at most.")
     audit_checkpoint_seconds: float = Field(60.0, gt=0, description="Seconds between two checkpoints at most.")
     audit_memory_events: int = Field(10_000, ge=1, description="Events that the memory sink remembers.")
-    state_path: Path | None = Field(None, description="Instance id and keys; <audit log>.state.")
+    state_path: Path | None = Field(None, description="Directory of instance id and keys. Else <audit log>.state.")
 
     # -- the process --------------------------------------------------------------------------------------
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level.")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="'auto': console on a terminal.")
-    drain_seconds: float = Field(10.0, ge=0, le=600, description="Time for calls in flight at SIGTERM.")
+    drain_seconds: float = Field(10.0, ge=0, le=600, description="Seconds for calls in flight at SIGTERM.")
 
     # -- known, and not there yet -------------------------------------------------------------------------
     api_key: SecretStr | None = Field(None, description="KalGuard Cloud key (no cloud connector yet: stops the start).")
@@ -169,6 +177,8 @@ class Settings(BaseModel):
         for problem, found in problems.items():
             if found:
                 raise ValueError(problem)
+        for name in ("grpc_address", "admin_address", "metrics_address"):
+            _check_address(getattr(self, name), PREFIX + name.upper())
         return self
 
     def redacted(self) -> dict[str, Any]:
@@ -178,6 +188,15 @@ class Settings(BaseModel):
             if isinstance(value, SecretStr):
                 shown[name] = "[redacted]"
         return shown
+
+
+def _check_address(address: str, setting: str) -> None:
+    if address == "off" or (is_unix(address) and unix_path(address)):
+        return
+    try:
+        host_port(address, setting)
+    except SettingsError as error:
+        raise ValueError(f"{error}, nor off") from None
 
 
 def is_unix(address: str) -> bool:
@@ -242,7 +261,7 @@ def _from_file(path: Path) -> tuple[dict[str, Any], Document]:
 
 def _explain(error: ValidationError, environ: Mapping[str, str], document: Document | None) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
     if not first["loc"]:
         return message
     field = str(first["loc"][0])

@@ -25,19 +25,22 @@ def test_the_defaults_are_those_of_the_original_where_they_are_safe() -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"KALGUARD_PORT": "http"}, "KALGUARD_PORT: Input should be a valid integer"),
-        ({"KALGUARD_PORT": "70000"}, "KALGUARD_PORT: Input should be less than or equal to 65535"),
+        ({"KALGUARD_PORT": "http"}, "KALGUARD_PORT: must be a valid integer"),
+        ({"KALGUARD_PORT": "70000"}, "KALGUARD_PORT: must be less than or equal to 65535"),
         ({"KALGUARD_POLICY_WATCH": "yes"}, "KALGUARD_POLICY_WATCH: must be true or false"),
         ({"KALGUARD_POLICY_DEFAULT_DENY": "false"}, "KALGUARD_POLICY_DEFAULT_ALLOW_CONFIRMED=true"),
         ({"KALGUARD_API_KEY": "kg_live_x"}, "KALGUARD_API_KEY: there is no cloud connector"),
         ({"KALGUARD_AUDIT_SINK": "file"}, "KALGUARD_AUDIT_SINK: 'file' needs KALGUARD_AUDIT_LOG_PATH"),
         (
             {"KALGUARD_AUDIT_FSYNC": "sometimes"},
-            "KALGUARD_AUDIT_FSYNC: Input should be 'always', 'interval' or 'never'",
+            "KALGUARD_AUDIT_FSYNC: must be 'always', 'interval' or 'never'",
         ),
-        ({"KALGUARD_TOOL_RATE_LIMIT": "0"}, "KALGUARD_TOOL_RATE_LIMIT: Input should be greater than or equal to 1"),
+        ({"KALGUARD_TOOL_RATE_LIMIT": "0"}, "KALGUARD_TOOL_RATE_LIMIT: must be greater than or equal to 1"),
         ({"KALGUARD_ADMIN_ADDRESS": "127.0.0.1:9294"}, "KALGUARD_ADMIN_TOKEN: the admin API on TCP needs"),
         ({"KALGUARD_ADMIN_TOKEN": "short"}, "KALGUARD_ADMIN_TOKEN: must have 32 characters"),
+        ({"KALGUARD_GRPC_ADDRESS": "offf"}, "KALGUARD_GRPC_ADDRESS: 'offf' is neither host:port nor unix:///path"),
+        ({"KALGUARD_METRICS_ADDRESS": "9293"}, "KALGUARD_METRICS_ADDRESS: '9293' is neither"),
+        ({"KALGUARD_ADMIN_ADDRESS": "unix://"}, "KALGUARD_ADMIN_ADDRESS: 'unix://' is neither"),
         ({"KALGUARD_GRPC_TLS_CERT": "/c.pem"}, "KALGUARD_GRPC_TLS_CERT: certificate and key"),
         ({"KALGUARD_PROMPT_SANITIZE_THRESHOLD": "90"}, "KALGUARD_PROMPT_SANITIZE_THRESHOLD: must not be above"),
         (
@@ -64,7 +67,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_pa
     ("text", "message"),
     [
         ("port: 1\nprot: 2\n", "kalguard.yaml:2: prot: not a setting; did you mean port?"),
-        ("host: 127.0.0.1\nport: http\n", "kalguard.yaml:2: port: Input should be a valid integer"),
+        ("host: 127.0.0.1\nport: http\n", "kalguard.yaml:2: port: must be a valid integer"),
         ("port: 1\nport: 2\n", "kalguard.yaml:2: port: the key appears twice"),
         ("- 1\n", "kalguard.yaml:1: expected `name: value` lines"),
         ("port: [\n", "not valid YAML"),

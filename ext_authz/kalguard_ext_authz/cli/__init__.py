@@ -13,7 +13,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "up": ("up", "up", "Start Envoy, KalGuard and a demo upstream on loopback; print requests to paste."),
     "serve": ("serve", "serve", "Run the servers: gRPC ext_authz, HTTP API, admin, metrics."),
     "check": ("check", "check", "Decide about one prompt or tool call without a server."),
-    "policy": ("policy", "policy", "Validate policy documents."),
+    "policy": ("policy", "policy", "Validate policy documents, and ask them."),
     "token": ("token", "token", "Issue and inspect agent tokens."),
     "audit": ("audit", "audit", "Verify and read the audit log."),
     "envoy": ("envoy", "envoy", "Render and validate Envoy configuration."),

@@ -193,10 +193,13 @@ def _json_line(event: dict[str, Any]) -> str:
 def human_line(event: dict[str, Any]) -> str:
     """One event as one line for people: when, what was decided, about whom and what, and why."""
     decision = str(event.get("decision", ""))
-    what = " ".join(str(event[name]) for name in ("action", "tool", "model", "resource") if event.get(name))
+    named = [str(event[name]) for name in ("action", "tool", "model") if event.get(name)]
+    resource = str(event.get("resource", ""))
+    what = " ".join([*named, resource] if resource and resource not in named else named)
+    detail = f"({printable(str(event['detail']))})" if event.get("detail") else ""
     if not decision:  # an event of the log itself
         shown = ("version", "count", "from", "to", "cause", "tornBytes", "keptIn", "detail")
-        what = " ".join(f"{name}={event[name]}" for name in shown if name in event)
+        what, detail = " ".join(f"{name}={event[name]}" for name in shown if name in event), ""
     parts = [
         click.style(printable(str(event.get("time", ""))), dim=True),
         click.style(printable(decision or str(event.get("type", "?"))).ljust(8), fg=_COLOURS.get(decision, "cyan")),
@@ -204,7 +207,7 @@ def human_line(event: dict[str, Any]) -> str:
         click.style(printable(str(event.get("agent", ""))), bold=True),
         printable(what),
         printable(str(event.get("errorCode", ""))),
-        click.style(printable(str(event.get("reason", ""))), dim=True),
+        click.style(f"{printable(str(event.get('reason', '')))} {detail}".strip(), dim=True),
         click.style(printable(str(event.get("requestId", ""))), dim=True),
     ]
     return "  ".join(part for part in parts if click.unstyle(part).strip())

@@ -66,22 +66,25 @@ def tool(name: str, arguments: str, agent: str | None, config: Path | None, as_j
 def _decide(path: str, body: dict[str, Any], agent: str | None, config: Path | None, as_json: bool) -> None:
     try:
         settings, _ = load_settings(os.environ, config)
-        answer = asyncio.run(_answer(settings, path, body, agent))
+        answer, detail = asyncio.run(_answer(settings, path, body, agent))
     except SettingsError as error:
         fail(str(error), as_json=as_json, code=2)
         return
     if as_json:
-        click.echo(json.dumps(answer, ensure_ascii=False))
+        click.echo(json.dumps(answer | ({"detail": detail} if detail else {}), ensure_ascii=False))
     else:
         risk = answer.get("data", {}).get("riskScore")
         shown = f" (risk {risk})" if risk is not None else ""
         click.echo(f"{answer['decision']}: {answer['message']}{shown}")
         if answer.get("errorCode"):
-            click.echo(f"  {answer['errorCode']}")
+            click.echo(f"  {answer['errorCode']}" + (f": {detail}" if detail else ""))
+        if agent is None and not os.environ.get("KALGUARD_TOKEN"):
+            click.echo("  say who asks: --agent ID, or a token in KALGUARD_TOKEN")
     sys.exit(0 if answer["allowed"] else 3)
 
 
-async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | None) -> dict[str, Any]:
+async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | None) -> tuple[dict[str, Any], str]:
+    """What the agent would be told, and what only the operator is."""
     from dataclasses import replace
 
     from kalguard_core.examination import AtOnce
@@ -124,7 +127,7 @@ async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | N
     decision = await guard.decide(request)
     answer = json.loads(PROTOCOLS["api"].reply(request, decision).body)
     assert isinstance(answer, dict)
-    return answer
+    return answer, decision.detail
 
 
 class _Everyone:

@@ -95,11 +95,22 @@ def _pair(pair: str, ctx: click.Context, param: click.Parameter) -> tuple[str, S
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--agent", required=True, help="Id of the agent (the token's sub).")
 @click.option("--action", required=True, help="prompt:check, tool:execute, mcp:tools/list, http:request, …")
-@click.option("--resource")
-@click.option("--tool")
-@click.option("--attribute", "attributes", multiple=True, callback=_pairs, help="Of the action; may be repeated.")
+@click.option("--resource", help="Model, server, or host and path (docs/policy.md).")
+@click.option("--tool", help="Name of the tool.")
 @click.option(
-    "--metadata", multiple=True, callback=_pairs, help="Of the token; may be repeated, one key twice makes a list."
+    "--attribute",
+    "attributes",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="Of the action; may be repeated.",
+)
+@click.option(
+    "--metadata",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="Of the token; may be repeated, one key twice makes a list.",
 )
 @click.option("--risk", type=click.IntRange(0, 100), help="The firewall's score, if a rule asks for it.")
 @json_option

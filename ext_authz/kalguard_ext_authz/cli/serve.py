@@ -17,7 +17,10 @@ from .output import fail, json_option
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (YAML).")
 @click.option(
-    "--check", "only_check", is_flag=True, help="Read settings and documents, say whether they are good, end."
+    "--check",
+    "only_check",
+    is_flag=True,
+    help="Read settings and documents, say whether they are good, end. Nothing listens, nothing is written.",
 )
 @click.option("--settings", "list_settings", is_flag=True, help="List all settings with their defaults, and end.")
 @json_option
@@ -56,12 +59,15 @@ def _check(settings: Settings, warnings: list[str], as_json: bool) -> None:
     from ..metrics import Metrics
     from ..reload import Documents
 
-    async def versions() -> dict[str, str]:
+    async def read() -> Documents:
         documents = Documents(settings, Metrics(), lambda _: None)
         documents.load()
-        return documents.versions()
+        return documents
 
-    found = asyncio.run(versions())
+    documents = asyncio.run(read())
+    found = documents.versions()
+    checks = [check() for check in documents.checks().values()]
+    warnings = warnings + [check.detail for check in checks if check.status != "ok"]
     if as_json:
         click.echo(json.dumps({"ok": True, "documents": found, "warnings": warnings}))
         return

@@ -86,7 +86,9 @@ class _Plan:
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Your policy.")
 @click.option("--tools", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Your tool catalog.")
 @click.option(
-    "--secret-file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Your HS256 secret, 32 bytes."
+    "--secret-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Your HS256 secret (32 bytes or more).",
 )
 @click.option("--envoy", "binary", metavar="PATH", help="The Envoy binary (else KALGUARD_ENVOY, PATH, .venv-envoy).")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=2, show_default=True, help="Envoy's threads.")
@@ -204,9 +206,14 @@ def _prepare(
     tools: Path | None,
     secret_file: Path | None,
 ) -> _Plan:
-    """Make what was not given. Raises `KeyMaterialError` for a weak secret."""
+    """Make what was not given. Raises `_CannotStart` for a secret that can't be used."""
     secret_file = secret_file or documents.keep_or_write(root / "secret", documents.new_secret())
-    token = documents.demo_token(secret_file.read_text(encoding="utf-8").strip("\r\n"), time.time())
+    try:
+        token = documents.demo_token(secret_file.read_text(encoding="utf-8").strip("\r\n"), time.time())
+    except UnicodeDecodeError:
+        raise _CannotStart(f"{_shown(secret_file)}: the secret is not valid UTF-8") from None
+    except KeyMaterialError as error:
+        raise _CannotStart(str(error).replace("secret", str(_shown(secret_file)), 1)) from None
     return _Plan(
         directory=root,
         sockets=sockets,

@@ -127,6 +127,13 @@ def test_tail_filters(log: Path) -> None:
     assert len(run("tail", log, "--denied").stdout.splitlines()) == 1
 
 
+def test_tail_tells_operators_why_and_names_nothing_twice() -> None:
+    event = {"decision": "deny", "action": "tool:execute", "tool": "mail", "resource": "mail", "reason": "Unauthorized"}
+    assert human_line(event | {"detail": "token has expired"}).count("mail") == 1
+    assert "Unauthorized (token has expired)" in human_line(event | {"detail": "token has expired"})
+    assert "Unauthorized (\\u{1b}]0;x)" in human_line(event | {"detail": "\x1b]0;x"})
+
+
 def test_tail_prints_json_lines(log: Path) -> None:
     events = [json.loads(line) for line in run("tail", log, "--json", "-n", 2).stdout.splitlines()]
     assert [event["tool"] for event in events] == ["c", "d"]

@@ -286,6 +286,8 @@ def test_readiness_names_its_parts_and_what_an_operator_should_look_at(kalguard:
     bare = kalguard(tools=None, audit=False, env={"KALGUARD_TOKEN_SECRET": ""})
     status, report = readyz(bare)
     assert (status, report["status"]) == (200, "degraded")
+    told = [line["check"] for line in log_lines(bare) if line["event"] == "degraded"]
+    assert told == [name for name, check in report["checks"].items() if check["status"] == "degraded"]
     assert "KALGUARD_POLICY_PATH is not set: every request is denied" in report["checks"]["policy"]["detail"]
     assert "nobody can authenticate" in report["checks"]["keys"]["detail"]
     assert check_of(bare, "audit") == (
@@ -330,6 +332,10 @@ def test_check_reads_settings_and_documents_and_says_whether_they_are_good(tmp_p
     assert (as_json.returncode, told["ok"], len(told["warnings"])) == (0, True, 1)
     assert told["documents"]["policy"]
     assert SECRET not in good.stdout + as_json.stdout
+
+    nothing = kalguard_command("serve", "--check", env={})
+    assert "warning: KALGUARD_POLICY_PATH is not set: every request is denied" in nothing.stdout
+    assert "warning: no token key and no principals: nobody can authenticate" in nothing.stdout
 
     policy.write_text("rules:\n  - {id: a}\n")
     bad = kalguard_command("serve", "--check", env=env)
@@ -392,6 +398,22 @@ def test_a_decision_without_a_server_is_about_the_agent_of_a_token(
     done = CliRunner().invoke(main, ["check", "tool", "search", '{"query": "tea"}', "--json"], env=env)
     assert done.exit_code == status, done.output
     assert json.loads(done.output).get("errorCode") == ("AUTH_FAILED" if status else None)
+
+
+def test_a_decision_without_a_server_tells_the_operator_why(documents: dict[str, str]) -> None:
+    def told(*arguments: str, **env: str) -> str:
+        return (
+            CliRunner()
+            .invoke(main, ["check", "tool", *arguments], env={"KALGUARD_TOKEN": None, **documents, **env})
+            .output
+        )
+
+    nobody = told("search")
+    assert "AUTH_FAILED: no credential" in nobody
+    assert "say who asks: --agent ID, or a token in KALGUARD_TOKEN" in nobody
+    assert "AUTH_FAILED: the Bearer value is not a token" in told("search", KALGUARD_TOKEN="x")
+    assert "TOOL_DENIED: arguments: rule required" in told("search", "--agent", "a")
+    assert json.loads(told("search", "--agent", "a", "--json"))["detail"] == "arguments: rule required"
 
 
 def test_a_decision_without_a_server_for_programs(documents: dict[str, str], tmp_path: Path) -> None:
