@@ -132,7 +132,8 @@ class Guard:
     async def _decide(self, state: _Progress) -> Decision:
         request, snapshot = state.request, state.snapshot
         state.identity = identity = snapshot.authenticator.authenticate(request)
-        await self._count_attempt(snapshot, identity, request)
+        if snapshot.attempt_limit is not None:
+            await self._count_attempt(identity, snapshot.attempt_limit, request)
         size = request.body.size_hint
         if not self._inflight.enter(identity.agent_id, size):
             raise Refusal(
@@ -147,24 +148,39 @@ class Guard:
             self._inflight.leave(identity.agent_id, size)
 
     async def _decide_admitted(self, state: _Progress, identity: Identity) -> Decision:
-        request = state.request
+        request, snapshot = state.request, state.snapshot
         protocol = self._protocols.get(request.kind)
         if protocol is None:
             raise Refusal(ErrorCode.NOT_FOUND, "unknown route", detail=f"route kind {request.kind!r} is not supported")
         route = protocol.route(request)
         state.route = route.name
         _require(identity, route.capabilities)
-        body = await request.body.read() if route.reads_body else b""
-        examination = await self._examine(state, identity, protocol, route, body)
-        if self.snapshot is not state.snapshot:
+        if not route.reads_body:
+            body = b""
+        elif type(request.body) is BufferedBody:
+            body = request.body.data  # as most are; a coroutine would only cost time
+        else:
+            body = await request.body.read()
+        if is_heavy(body):
+            examination = await self._examine_large(state, identity, protocol, route, body)
+        else:
+            state.digest = self._digest(body) if body else ""
+            examination = examine(snapshot.firewall, snapshot.tools, protocol, request, route, body)
+        if self.snapshot is not snapshot:
             # The emergency switch also stops a call whose body was still on its way when it was thrown.
             self.snapshot.authenticator.authenticate(request)
-        return await self._judge(state, identity, examination)
+        verdicts = [
+            _judge_action(state, identity, action, finding)
+            for action, finding in zip(examination.reading.actions, examination.findings, strict=True)
+        ]
+        if _first_refusal(verdicts) is None:
+            limits = _tool_limits(snapshot, identity, verdicts)
+            if limits:
+                verdicts = await self._count_tools(limits, verdicts, request)
+        return state.decided(verdicts, examination.reading)
 
-    async def _count_attempt(self, snapshot: Snapshot, identity: Identity, request: AgentRequest) -> None:
-        if snapshot.attempt_limit is None:
-            return
-        limit = Limit(f"attempt:{identity.agent_id}", snapshot.attempt_limit)
+    async def _count_attempt(self, identity: Identity, attempts: int, request: AgentRequest) -> None:
+        limit = Limit(f"attempt:{identity.agent_id}", attempts)
         wait = await self._limits.take((limit,), request.monotonic)
         if wait is not None:
             raise Refusal(
@@ -174,13 +190,10 @@ class Guard:
                 retry_after=wait,
             )
 
-    async def _examine(
+    async def _examine_large(
         self, state: _Progress, identity: Identity, protocol: WireProtocol, route: Route, body: bytes
     ) -> Examination:
         request, snapshot = state.request, state.snapshot
-        if not is_heavy(body):
-            state.digest = self._digest(body) if body else ""
-            return examine(snapshot.firewall, snapshot.tools, protocol, request, route, body)
         examiner = Examiner(snapshot.firewall, snapshot.tools, snapshot.sanitize_threshold, snapshot.block_threshold)
         task = Task(examiner, protocol, _head(request), route, body)
         state.digest, result = await self._large.examine(identity.agent_id, task, self._digest)
@@ -188,28 +201,10 @@ class Guard:
             raise result
         return result
 
-    async def _judge(self, state: _Progress, identity: Identity, examination: Examination) -> Decision:
-        reading = examination.reading
-        verdicts = [
-            _judge_action(state, identity, action, finding)
-            for action, finding in zip(reading.actions, examination.findings, strict=True)
-        ]
-        if all(verdict.outcome is Outcome.ALLOW for verdict in verdicts):
-            verdicts = await self._count_tools(state, identity, verdicts)
-        return state.decided(verdicts, reading)
-
-    async def _count_tools(self, state: _Progress, identity: Identity, verdicts: list[Verdict]) -> list[Verdict]:
-        wanted: dict[str, Limit] = {}
-        for verdict in verdicts:
-            tool = verdict.action.tool
-            if tool is None:
-                continue
-            for limit in state.snapshot.tools.limits(identity.agent_id, tool, state.snapshot.tool_rate_limit):
-                known = wanted.get(limit.key)
-                wanted[limit.key] = limit if known is None else replace(known, cost=known.cost + limit.cost)
-        if not wanted:
-            return verdicts
-        wait = await self._limits.take(tuple(wanted.values()), state.request.monotonic)
+    async def _count_tools(
+        self, limits: tuple[Limit, ...], verdicts: list[Verdict], request: AgentRequest
+    ) -> list[Verdict]:
+        wait = await self._limits.take(limits, request.monotonic)
         if wait is None:
             return verdicts
         return [
@@ -268,7 +263,7 @@ class _Progress:
 
     def decided(self, verdicts: list[Verdict], reading: Reading) -> Decision:
         """The decision for judged actions: the first refusal settles all of them."""
-        first = next((verdict for verdict in verdicts if verdict.outcome is not Outcome.ALLOW), verdicts[0])
+        first = _first_refusal(verdicts) or verdicts[0]
         if first.outcome is not Outcome.ALLOW and len(verdicts) > 1:
             verdicts = [verdict if verdict.code else _with_its_batch(verdict, first) for verdict in verdicts]
         return Decision(
@@ -287,6 +282,26 @@ class _Progress:
             detail=first.detail,
             route=self.route,
         )
+
+
+def _first_refusal(verdicts: list[Verdict]) -> Verdict | None:
+    for verdict in verdicts:
+        if verdict.outcome is not Outcome.ALLOW:
+            return verdict
+    return None
+
+
+def _tool_limits(snapshot: Snapshot, identity: Identity, verdicts: list[Verdict]) -> tuple[Limit, ...]:
+    """What the tool calls of a request count against, each limit once."""
+    wanted: dict[str, Limit] = {}
+    for verdict in verdicts:
+        tool = verdict.action.tool
+        if tool is None:
+            continue
+        for limit in snapshot.tools.limits(identity.agent_id, tool, snapshot.tool_rate_limit):
+            known = wanted.get(limit.key)
+            wanted[limit.key] = limit if known is None else replace(known, cost=known.cost + limit.cost)
+    return tuple(wanted.values())
 
 
 def _judge_action(state: _Progress, identity: Identity, action: Action, finding: Finding) -> Verdict:

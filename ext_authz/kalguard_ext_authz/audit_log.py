@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -73,6 +73,7 @@ class AuditLog:
         flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
         self._sink = sink
+        self._ids = _event_ids()
         self._state = state
         self._clock = clock
         self._monotonic = monotonic
@@ -140,7 +141,9 @@ class AuditLog:
         try:
             if not self._usable:
                 self._open()
-            self._write(events_of(request, decision, event_ids=_event_id, transport=transport, latency_us=latency_us))
+            self._write(
+                events_of(request, decision, event_ids=self._ids.__next__, transport=transport, latency_us=latency_us)
+            )
         except AuditUnavailable as error:
             self._miss(request.time, str(error))
             raise
@@ -186,7 +189,7 @@ class AuditLog:
 
     def _gap(self, missed: _Missed) -> Event:
         return gap_event(
-            _event_id(),
+            next(self._ids),
             self._clock(),
             count=missed.count,
             first=missed.first,
@@ -234,12 +237,12 @@ class AuditLog:
     def _write_opening(self) -> None:
         now = self._clock()
         events = [
-            recovered_event(_event_id(), now, size=torn.size, sha256=torn.sha256, kept_in=torn.kept_in)
+            recovered_event(next(self._ids), now, size=torn.size, sha256=torn.sha256, kept_in=torn.kept_in)
             for torn in self._torn
         ]
         if not self._started:
             signer = self._state.key_id if self._checkpoints is not None else ""
-            events.append(started_event(_event_id(), now, version=_VERSION, key_id=signer, detail=self._lost))
+            events.append(started_event(next(self._ids), now, version=_VERSION, key_id=signer, detail=self._lost))
         if events or self._missed is not None:
             self._write(events)
         self._torn.clear()
@@ -387,5 +390,9 @@ class AuditLog:
         return Check("degraded", "; ".join(problems)) if problems else Check("ok")
 
 
-def _event_id() -> str:
-    return "evt_" + os.urandom(12).hex()
+def _event_ids() -> Iterator[str]:
+    """Random ids. The randomness of many is fetched at once, because a system call for each would be felt."""
+    while True:
+        digits = os.urandom(12 * 64).hex()
+        for start in range(0, len(digits), 24):
+            yield "evt_" + digits[start : start + 24]

@@ -56,8 +56,8 @@ class Gate:
         self._metrics.observe(
             transport,
             decision.route,
-            decision.outcome.value,
-            decision.code.value if decision.code else "",
+            decision.outcome,
+            decision.code or "",
             latency,
         )
         protocol = self._protocols.get(request.kind, self._protocols["http"])

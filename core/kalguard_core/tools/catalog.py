@@ -228,6 +228,8 @@ def _name_problem(name: str) -> str:
 
 
 def _shallow(arguments: Mapping[str, Any]) -> bool:
+    if _CONTAINERS.isdisjoint(map(type, arguments.values())):
+        return True
     level: list[Any] = [value for value in arguments.values() if type(value) in _CONTAINERS]
     for _ in range(MAX_NESTING):
         if not level:

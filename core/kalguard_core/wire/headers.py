@@ -67,5 +67,5 @@ def path_in_route(request: AgentRequest) -> str | None:
 
 def refuse_query(request: AgentRequest) -> None:
     """Raise `Refusal` if there is a query: the protocol has none, so an upstream would read an unknown one."""
-    if request.path.partition("?")[2]:
+    if "?" in request.path and request.path.partition("?")[2]:
         raise Refusal(ErrorCode.BAD_REQUEST, "a query string is not accepted here")
