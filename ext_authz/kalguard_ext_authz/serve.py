@@ -41,9 +41,6 @@ from .sinks import open_sink
 from .state import State
 from .workers import LargeBodyWorker
 
-# How long we answer and say that we are not ready, before we refuse: a gRPC health watch and a busy prober see it.
-# A balancer that asks every few seconds needs a preStop pause, which only its operator can measure.
-NOTICE_SECONDS: Final = 0.2
 _log = structlog.get_logger("kalguard.serve")
 
 
@@ -133,7 +130,9 @@ class Application:
         if self._grpc is not None:
             await self._grpc.set_serving(False)
         grace = self.settings.drain_seconds
-        notice = min(NOTICE_SECONDS, grace / 2)
+        # We answer and say that we are not ready before we refuse: the default is enough for a gRPC health watch and
+        # a busy prober; how long a balancer needs that asks every few seconds, only its operator can measure.
+        notice = min(self.settings.drain_notice_seconds, grace / 2)
         await self._wait_for_hurry(notice)
         draining = asyncio.create_task(self._stop_servers(grace - notice))
         hurried = asyncio.create_task(self._hurry.wait())
@@ -225,7 +224,10 @@ class Application:
         try:
             self.addresses[name] = await server.start()
         except OSError as error:
-            raise SettingsError(f"{setting}: {error.strerror or error}") from None
+            problem = error.strerror or str(error)
+            # the plain errors of the file system don't say where
+            text = problem if "cannot listen" in problem else f"cannot listen on {address}: {problem.lower()}"
+            raise SettingsError(f"{setting}: {text}") from None
         self._servers.append(server)
 
     def _add_checks(self) -> None:

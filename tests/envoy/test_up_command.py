@@ -186,6 +186,17 @@ def test_a_bad_policy_stops_the_start_and_shows_why(
     assert "mine.yaml" in said
 
 
+def test_a_secret_that_is_too_short_is_named_with_its_file(
+    envoy_binary: Path, free_port: Callable[[], int], socket_directory: Path
+) -> None:
+    secret = socket_directory / "mine"
+    secret.write_text("short")
+    process = _start(socket_directory / "up", free_port, "--envoy", str(envoy_binary), "--secret-file", str(secret))
+    status, _, said = _ended(process)
+    assert status == 2
+    assert f"{secret}: the secret has 5 bytes; at least 32 are needed" in said
+
+
 def _left(pids: set[int]) -> set[int]:
     """Those that still run after a moment."""
     deadline = time.monotonic() + 5
