@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 

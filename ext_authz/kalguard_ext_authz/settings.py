@@ -140,6 +140,9 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level.")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="'auto': console on a terminal.")
     drain_seconds: float = Field(10.0, ge=0, le=600, description="Seconds for calls in flight at SIGTERM.")
+    drain_notice_seconds: float = Field(
+        0.2, ge=0, le=60, description="Seconds from going unready to refusing new calls, for probes to notice."
+    )
 
     # -- known, and not there yet -------------------------------------------------------------------------
     api_key: SecretStr | None = Field(None, description="KalGuard Cloud key (no cloud connector yet: stops the start).")
