@@ -337,8 +337,9 @@ class GrpcServer:
 def _credentials(cert: Path | None, key: Path | None, client_ca: Path | None) -> Any:
     if cert is None or key is None:
         return None
+    certificate, private = _pem("CERT", cert), _pem("KEY", key)
     return grpc.ssl_server_credentials(
-        ((_pem("KEY", key), _pem("CERT", cert)),),
+        ((private, certificate),),
         root_certificates=_pem("CLIENT_CA", client_ca) if client_ca else None,
         require_client_auth=client_ca is not None,
     )
@@ -346,6 +347,9 @@ def _credentials(cert: Path | None, key: Path | None, client_ca: Path | None) ->
 
 def _pem(setting: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise OSError(f"KALGUARD_GRPC_TLS_{setting}: cannot read {path}: {error.strerror}") from None
+    if b"-----BEGIN " not in data:
+        raise OSError(f"KALGUARD_GRPC_TLS_{setting}: {path} is not PEM (it has no -----BEGIN line)")
+    return data

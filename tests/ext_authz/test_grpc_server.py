@@ -387,6 +387,27 @@ async def test_a_folder_that_cannot_be_made_and_a_missing_certificate_name_their
     with pytest.raises(OSError, match="KALGUARD_GRPC_ADDRESS: cannot make"):
         async with serving(Recorder(), f"unix://{tmp_path}/file/a.sock"):
             pass
-    with pytest.raises(OSError, match="KALGUARD_GRPC_TLS_KEY: cannot read"):
+    with pytest.raises(OSError, match="KALGUARD_GRPC_TLS_CERT: cannot read"):
         async with serving(Recorder(), "127.0.0.1:0", tls_cert=tmp_path / "c", tls_key=tmp_path / "k"):
             pass
+
+
+async def test_a_certificate_that_is_no_pem_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("nonsense")
+    (tmp_path / "k").write_text("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(OSError, match=r"KALGUARD_GRPC_TLS_CERT: .*c is not PEM"):
+        async with serving(Recorder(), "127.0.0.1:0", tls_cert=tmp_path / "c", tls_key=tmp_path / "k"):
+            pass
+
+
+async def test_answers_that_look_alike_share_nothing(short_folder: Path) -> None:
+    async with serving(Recorder(), f"unix://{short_folder}/a.sock") as (_, channel):
+        odd = {"x-request-id": "id-1", "x-kalguard-odd": "1", "authorization": "Bearer a"}
+        first = await check(channel, a_request(headers=odd, context={"kind": "http"}))
+        plain = {"x-request-id": "id-2", "authorization": "Bearer b"}
+        second = await check(channel, a_request(headers=plain, context={"kind": "http"}))
+    assert set(first.ok_response.headers_to_remove) == {"authorization", "x-kalguard-odd"}
+    assert set(second.ok_response.headers_to_remove) == {"authorization"}
+    assert overwritten(second.ok_response.headers) == {"x-kalguard-request-id": "id-2"}
+    assert overwritten(second.ok_response.response_headers_to_add) == {"x-kalguard-request-id": "id-2"}
+    assert second.dynamic_metadata["requestId"] == "id-2"
