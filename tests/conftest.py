@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,19 @@ from typing import Any
 
 import pytest
 
+from kalguard_ext_authz.envoy.binary import EnvoyNotFound, find_envoy
 from support import KalGuardProcess, start_kalguard
+
+
+@pytest.fixture(scope="session")
+def envoy_binary() -> Path:
+    """A real Envoy. Missing in CI is a failure: those tests are the proof that the gate is closed."""
+    try:
+        return find_envoy()
+    except EnvoyNotFound as error:
+        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+            pytest.fail(f"CI needs a real Envoy: {error}")
+        pytest.skip(f"no Envoy: {error}")
 
 
 @pytest.fixture
