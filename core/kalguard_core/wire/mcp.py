@@ -255,6 +255,10 @@ def _read_tool_call(
     arguments = params.get("arguments", {})
     if type(arguments) is not dict:
         raise _Invalid("params.arguments of tools/call must be an object")
+    found: list[Message] = []
+    if "_meta" in params:
+        # no argument that a schema could judge, but the server gets it and may show it to a model
+        collect(found, "tool", params["_meta"], ("params", "_meta"))
     attributes["toolName"] = tool
     _add_context(attributes, request)
     return Action(
@@ -263,6 +267,7 @@ def _read_tool_call(
         resource=tool,
         tool=tool,
         arguments=arguments,
+        messages=tuple(found),
         attributes=attributes,
         call_id=call_id,
     )
