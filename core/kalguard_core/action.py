@@ -9,15 +9,18 @@ from typing import Any, Final
 from msgspec import Struct
 
 Scalar = str | int | float | bool
-NO_ATTRIBUTES: Final[Mapping[str, Scalar]] = MappingProxyType({})
+# Several values under one name (hosts, tool names): a rule's test holds if it holds for any of them.
+Attribute = Scalar | tuple[str, ...]
+NO_ATTRIBUTES: Final[Mapping[str, Attribute]] = MappingProxyType({})
 
 
 class Message(Struct, frozen=True):
     """One piece of text that goes to a model, with its role.
 
-    `role`: system, developer, user, assistant, tool, … as the protocol says; "unread" for text found in a
-    field that the protocol reader does not know (it is scored like user text).
-    `where`: path of the text inside the parsed body, e.g. ("messages", 0, "content").
+    `role`: system, developer, user, assistant, tool (what a tool is or said), document (retrieved), file
+    (inside an attachment), as the protocol says; "unread" for text found in a field that the protocol reader
+    does not know (it is scored like user text).
+    `where`: path of the text inside the parsed body, e.g. ("messages", 0, "content"); see `wire.text`.
     """
 
     role: str
@@ -28,12 +31,14 @@ class Message(Struct, frozen=True):
 class Action(Struct, frozen=True):
     """One thing the agent tries to do. A request holds one or more (a JSON-RPC batch).
 
-    `name`: `prompt:check`, `tool:execute`, `mcp:<method>`, `http:request`.
+    `name`: `prompt:check`, `tool:execute`, `llm:<what>`, `content:<what>`, `mcp:<method>`, `http:request`.
     `capabilities`: all of them are needed (for `tool:execute` the catalog may name another one).
     `resource`, `tool`, `model`: None where the request has none; a rule about one never matches then.
     `arguments`: of a tool call. `messages`: all text that the firewall must see.
-    `attributes`: scalars that policy may match. `call_id`: JSON-RPC id, for the answer.
+    `attributes`: values that policy may match. `call_id`: JSON-RPC id, for the answer.
     `expects_reply`: False for a JSON-RPC notification or client response.
+    `explicit`: it acts, or lies, outside our sight, so only a rule that names it can allow it: one whose
+    `actions` (or, where the action has a tool, whose `tools`) say more than "*".
     """
 
     name: str
@@ -43,6 +48,7 @@ class Action(Struct, frozen=True):
     model: str | None = None
     arguments: Mapping[str, Any] | None = None
     messages: tuple[Message, ...] = ()
-    attributes: Mapping[str, Scalar] = NO_ATTRIBUTES
+    attributes: Mapping[str, Attribute] = NO_ATTRIBUTES
     call_id: str | int | float | None = None
     expects_reply: bool = True
+    explicit: bool = False

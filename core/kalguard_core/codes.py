@@ -79,3 +79,6 @@ class Capability(StrEnum):
 PROMPT_CHECK: Final = "prompt:check"
 TOOL_EXECUTE: Final = "tool:execute"
 HTTP_REQUEST: Final = "http:request"
+# What a model request points at or carries that we cannot look into; both need a rule that names them.
+CONTENT_REFERENCE: Final = "content:reference"
+CONTENT_MEDIA: Final = "content:media"

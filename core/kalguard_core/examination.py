@@ -19,8 +19,9 @@ from .firewall.base import Assessment, PromptFirewall, Span
 from .request import AgentRequest, Refusal
 from .tools import ToolCatalog, ToolRefusal
 from .wire.base import Reading, RefusedReading, Route, WireProtocol
+from .wire.encoding import decoded
 from .wire.json import Encoded, encode_json
-from .wire.text import rewritten
+from .wire.text import is_decoded, rewritten
 
 
 class Sanitized(Struct, frozen=True):
@@ -68,7 +69,12 @@ class Finding:
         if self._sanitized is None:
             action, firewall, _ = self._open()
             clean = firewall.sanitize(action.messages, self.assessment)
-            self._sanitized = Sanitized(clean, firewall.score(clean).risk)
+            stuck = any(
+                is_decoded(old) and old.text != new.text for old, new in zip(action.messages, clean, strict=True)
+            )
+            # what stands in the document in another form can't be replaced there, so nothing got safer
+            risk = self.assessment.risk if stuck else firewall.score(clean).risk
+            self._sanitized = Sanitized(clean, risk)
         return self._sanitized
 
     def settle(self, examiner: Examiner, *, can_rewrite: bool) -> Sanitized | None:
@@ -114,7 +120,7 @@ class Examiner:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A large body to examine. `request` need not hold its body, and should hold no credentials."""
+    """A large body to examine, as it came. `request` need not hold its body, and should hold no credentials."""
 
     examiner: Examiner
     protocol: WireProtocol
@@ -129,7 +135,8 @@ class Task:
         """
         examiner = self.examiner
         try:
-            read = examine(examiner.firewall, examiner.tools, self.protocol, self.request, self.route, self.body)
+            plain = decoded(self.request.headers, self.body)
+            read = examine(examiner.firewall, examiner.tools, self.protocol, self.request, self.route, plain)
         except RefusedReading as refusal:
             refusal.actions = tuple(_without_text(action) for action in refusal.actions)
             return refusal.with_traceback(None)
@@ -172,7 +179,7 @@ def examine(
     route: Route,
     body: bytes,
 ) -> Examination:
-    """Read a body; nothing is scored before it is asked for. Raises `Refusal`."""
+    """Read a body (without content encoding); nothing is scored before it is asked for. Raises `Refusal`."""
     reading = protocol.read(request, route, body)
     return Examination(reading, tuple([Finding(action, firewall, tools) for action in reading.actions]))
 

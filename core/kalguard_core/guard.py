@@ -38,6 +38,7 @@ from .policy import NO_POLICY_MATCH, Match, Policy, PolicyQuery
 from .request import AgentRequest, BufferedBody, Refusal
 from .tools import ToolCatalog
 from .wire.base import Reading, RefusedReading, Route, WireProtocol
+from .wire.encoding import decoded_within
 
 # Above this many bytes, a body is examined away from the event loop. The way there and back costs about as much
 # CPU time as examining 64 KB does.
@@ -161,11 +162,14 @@ class Guard:
             body = request.body.data  # as most are; a coroutine would only cost time
         else:
             body = await request.body.read()
-        if is_heavy(body):
+        plain: bytes | None = body
+        if body and "content-encoding" in request.headers:
+            plain = decoded_within(request.headers, body, LARGE_BODY_BYTES)
+        if plain is None or is_heavy(plain):
             examination = await self._examine_large(state, identity, protocol, route, body)
         else:
             state.digest = self._digest(body) if body else ""
-            examination = examine(snapshot.firewall, snapshot.tools, protocol, request, route, body)
+            examination = examine(snapshot.firewall, snapshot.tools, protocol, request, route, plain)
         if self.snapshot is not snapshot:
             # The emergency switch also stops a call whose body was still on its way when it was thrown.
             self.snapshot.authenticator.authenticate(request)
@@ -344,7 +348,13 @@ def _match(
     if policy is None:
         return NO_POLICY_MATCH, None
     query = PolicyQuery(
-        identity.agent_id, action.name, action.resource, action.tool, action.attributes, identity.metadata
+        identity.agent_id,
+        action.name,
+        action.resource,
+        action.tool,
+        action.attributes,
+        identity.metadata,
+        action.explicit,
     )
     match = policy.evaluate(query, None)
     if match is not None:

@@ -13,6 +13,7 @@ from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision, Verdict
 from kalguard_core.request import AgentRequest, BufferedBody, Refusal
 from kalguard_core.wire.base import Reading
+from kalguard_core.wire.encoding import decoded
 from kalguard_core.wire.registry import PROTOCOLS
 
 JSON = {"content-type": "application/json"}
@@ -51,7 +52,7 @@ def encoded(body: Any) -> bytes:
 def read(asked: AgentRequest, body: Any = b"") -> Reading:
     """What the pipeline does: route, then read."""
     protocol = PROTOCOLS[asked.kind]
-    return protocol.read(asked, protocol.route(asked), encoded(body))
+    return protocol.read(asked, protocol.route(asked), decoded(asked.headers, encoded(body)))
 
 
 def refused(asked: AgentRequest, body: Any = b"") -> Refusal:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import Final
 
 from .values import Range, Test
@@ -63,6 +65,8 @@ class ValueIndex:
                 return self._exact.get(value, self.others)
             known = self._memo.get(value)
             return self._match(value, self._affixes) if known is None else known
+        if isinstance(value, tuple):
+            return reduce(or_, map(self.wanting, value), self.others)
         if not isinstance(value, int | float):
             return self.others
         mask = self._exact.get(_key(value), self.others)

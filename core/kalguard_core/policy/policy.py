@@ -7,6 +7,7 @@ whatever an agent put into the query.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from ..codes import Outcome
@@ -34,6 +35,8 @@ class Policy:
         self._indexes = tuple(self._by_key.values())
         self._risk = _risk_index(rules)
         self._asking_risk = self._all & ~self._risk.others
+        self._naming_actions = _rules_where(rules, lambda rule: _refuses(rule) or rule.names("actions"))
+        self._naming_tools = _rules_where(rules, lambda rule: _refuses(rule) or rule.names("tools"))
 
     @classmethod
     def parse(cls, text: str, source: str, *, default: Outcome = Outcome.DENY) -> Policy:
@@ -59,12 +62,14 @@ class Policy:
         and ask again with the number.
         """
         candidates = self._all
+        if query.explicit:
+            candidates = self._naming_actions if query.tool is None else self._naming_tools
         for index in self._indexes:
             candidates &= index.wanting(query)
         if self._asking_risk and risk is not None:
             candidates &= self._risk.wanting(risk)
         if not candidates:
-            return self.default
+            return _unnamed(query) if query.explicit and self.default.outcome is not Outcome.DENY else self.default
         first = candidates & -candidates
         if risk is None and first & self._asking_risk:
             return None
@@ -81,6 +86,19 @@ class Policy:
         if not covering:
             return None
         return self.rules[(covering & -covering).bit_length() - 1]
+
+
+def _unnamed(query: PolicyQuery) -> Match:
+    what = query.action if query.tool is None else f"tool {query.tool[:64]!a}"
+    return Match(Outcome.DENY, None, f"no rule names {what}")
+
+
+def _refuses(rule: Rule) -> bool:
+    return rule.match.outcome is Outcome.DENY
+
+
+def _rules_where(rules: tuple[Rule, ...], holds: Callable[[Rule], bool]) -> int:
+    return sum(1 << number for number, rule in enumerate(rules) if holds(rule))
 
 
 def _under(rule: Rule, key: str) -> tuple[Condition, ...]:

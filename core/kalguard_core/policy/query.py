@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from ..action import NO_ATTRIBUTES, Scalar
+from ..action import NO_ATTRIBUTES, Attribute
 from ..codes import Outcome
 
 OnUnrewritable = Literal["deny", "require_approval", "allow"]
@@ -21,14 +21,16 @@ class PolicyQuery(Struct, frozen=True):
 
     `resource`, `tool`: None where the action has none; a rule about one then never matches.
     `attributes`: what the protocol reader found out about the action. `metadata`: the token's claim.
+    `explicit`: only a rule that names the action (or its tool) can let it through; see `Action.explicit`.
     """
 
     agent_id: str
     action: str
     resource: str | None = None
     tool: str | None = None
-    attributes: Mapping[str, Scalar] = NO_ATTRIBUTES
+    attributes: Mapping[str, Attribute] = NO_ATTRIBUTES
     metadata: Mapping[str, Any] = _NO_METADATA
+    explicit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

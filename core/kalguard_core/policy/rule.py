@@ -11,6 +11,7 @@ from ..codes import Outcome
 from ..documents import Place, StrictModel
 from .conditions import MATCH_KEYS, Condition
 from .query import Match, OnUnrewritable
+from .values import OneOf
 
 _Decision = Literal["allow", "deny", "require_approval"]
 
@@ -71,6 +72,15 @@ class Rule:
     def asks_risk(self) -> bool:
         """Whether the rule can't be decided without the firewall's score."""
         return any(condition.asks_risk for condition in self.conditions)
+
+    def names(self, key: str) -> bool:
+        """Whether the rule has a condition under `key` that not every value fulfils."""
+        tests = [condition.test for condition in self.conditions if condition.key == key]
+        return any(
+            not any(pattern.text.strip("*") == "" for pattern in test.patterns)
+            for test in tests
+            if isinstance(test, OneOf)
+        )
 
 
 def read_rule(document: RuleDocument, index: int, place: Place) -> Rule:

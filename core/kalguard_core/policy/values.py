@@ -23,7 +23,9 @@ class OneOf:
     patterns: tuple[Pattern, ...] = ()
 
     def matches(self, value: object) -> bool:
-        """Whether `value` is wanted."""
+        """Whether `value` is wanted; of several values, whether one of them is."""
+        if isinstance(value, tuple):
+            return any(self.matches(each) for each in value)
         if isinstance(value, str):
             return value in self.exact or any(pattern.matches(value) for pattern in self.patterns)
         if isinstance(value, bool):

@@ -68,3 +68,20 @@ def headers(decision: Decision) -> dict[str, str]:
 def plain_reply(decision: Decision) -> Reply:
     """The answer for clients whose protocol has no error format of its own."""
     return Reply(decision.status, security_response(decision), headers(decision))
+
+
+# Clients repeat these by themselves; for all other refusals a second try gets the same answer.
+_RETRYABLE: Final = frozenset({408, 429, 500, 503})
+
+
+def vendor_headers(decision: Decision) -> dict[str, str]:
+    """`headers` for the clients of model vendors: their SDKs repeat a call unless told that it can't help."""
+    fields = headers(decision)
+    if decision.status not in _RETRYABLE:
+        fields["x-should-retry"] = "false"
+    return fields
+
+
+def vendor_message(decision: Decision) -> str:
+    """The sentence for clients that show nothing but it: the reason and the request id."""
+    return f"{message(decision)} (request id: {decision.request_id})"

@@ -14,9 +14,8 @@ from ..decision import Decision, Reply
 from ..firewall.base import risk_level
 from ..request import AgentRequest, Refusal
 from .answers import headers, security_response
-from .base import Reading, Route
+from .base import Endpoint, Reading, Route
 from .chat import ChatError, read_messages
-from .headers import refuse_encoding
 from .json import JsonError, parse_json
 from .text import rewritten
 
@@ -44,6 +43,9 @@ class Api:
     """KalGuard's own HTTP API."""
 
     kind = "api"
+    title = "KalGuard's HTTP API"
+    endpoints: tuple[Endpoint, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     answers_itself = True
 
     def route(self, request: AgentRequest) -> Route:
@@ -57,7 +59,6 @@ class Api:
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
         """One `prompt:check` or `tool:execute`. The media type is not enforced: older SDKs send none."""
-        refuse_encoding(request.headers)
         is_tool = route.name == _TOOL_ROUTE
         try:
             document = parse_json(body, max_nodes=_MAX_TOOL_NODES if is_tool else _MAX_PROMPT_NODES)

@@ -6,14 +6,38 @@ nothing is skipped. A new protocol is one file and one line in `registry.py`.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from ..action import Action
-from ..codes import ErrorCode
+from ..codes import Capability, ErrorCode
 from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
+
+LLM_CALL: Final = (Capability.LLM_CALL.value,)
+PROMPT: Final = (Capability.PROMPT_SEND.value, Capability.LLM_CALL.value)
+
+
+class Endpoint(Struct, frozen=True):
+    """One endpoint of a protocol.
+
+    `path`: under the route's prefix; a segment is literal, `{name}` or `{name}:verb`. `name`: stable, of metrics
+    and audit ("openai.chat"). `actions`: what a request there becomes, and `reads`: what is read of it, both for
+    the documentation. `capabilities`: all are needed before the body is read. `query`: the names that its query
+    may have. `body`: False where a request has none. `upgrade`: the only way in is a protocol upgrade.
+    """
+
+    method: str
+    path: str
+    name: str
+    actions: str
+    reads: str
+    capabilities: tuple[str, ...] = PROMPT
+    query: frozenset[str] = frozenset()
+    body: bool = True
+    upgrade: bool = False
 
 
 class Route(Struct, frozen=True):
@@ -22,11 +46,14 @@ class Route(Struct, frozen=True):
     `name` is stable and low in cardinality (metrics, audit): "openai.chat", "mcp.post", "http", "api.prompt".
     `capabilities` are all needed before the body is read.
     `reads_body`: False where the protocol has no body to read there.
+    `parameters`: what stands in the path (a model, a deployment). `query`: its members, decoded.
     """
 
     name: str
     capabilities: tuple[str, ...] = ()
     reads_body: bool = True
+    parameters: Mapping[str, str] = {}
+    query: Mapping[str, str] = {}
 
 
 class Reading(Struct, frozen=True):
@@ -52,6 +79,12 @@ class WireProtocol(Protocol):
     """One protocol. Implementations hold no state."""
 
     kind: str
+    title: str
+    """What people call it: "OpenAI"."""
+    endpoints: tuple[Endpoint, ...]
+    """Whatever it understands; the documentation is made from it."""
+    refused: tuple[tuple[str, str], ...]
+    """What it understands and refuses all the same, and why; for the documentation."""
     answers_itself: bool
     """True when an allow, too, is answered by us (the check API); False when it is forwarded."""
 
@@ -60,7 +93,7 @@ class WireProtocol(Protocol):
         ...
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
-        """The actions in the body.
+        """The actions in the body, which comes without its content encoding.
 
         Raises `Refusal` (400, 415, or 403 for what is understood but not supported).
         """

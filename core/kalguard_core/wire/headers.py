@@ -30,8 +30,7 @@ def refuse_overrides(headers: Mapping[str, str]) -> None:
 
 
 def require_json(headers: Mapping[str, str]) -> None:
-    """Raise `Refusal` (415) unless the body is declared as plain, unencoded JSON."""
-    refuse_encoding(headers)
+    """Raise `Refusal` (415) unless the body is declared as JSON in UTF-8."""
     content_type = headers.get("content-type", "")
     if content_type == "application/json":
         return
@@ -41,13 +40,6 @@ def require_json(headers: Mapping[str, str]) -> None:
         if not parameters.strip(" \t") or (name == "charset" and value in ("utf-8", '"utf-8"')):
             return
     raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "content-type must be application/json")
-
-
-def refuse_encoding(headers: Mapping[str, str]) -> None:
-    """Raise `Refusal` (415) if the body is compressed: what cannot be read cannot be judged."""
-    encoding = headers.get("content-encoding")
-    if encoding is not None and encoding.strip(" \t").lower() not in ("", "identity"):
-        raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "an encoded request body is not supported: send it plain")
 
 
 def path_in_route(request: AgentRequest) -> str | None:

@@ -17,7 +17,7 @@ from ..codes import HTTP_REQUEST, Capability, ErrorCode
 from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
 from .answers import plain_reply
-from .base import Reading, Route
+from .base import Endpoint, Reading, Route
 from .headers import path_in_route, refuse_overrides
 
 _CAPABILITIES: Final = (Capability.NETWORK_OUTBOUND.value,)
@@ -36,6 +36,9 @@ class Http:
     """Requests whose meaning is their method, host and path."""
 
     kind = "http"
+    title = "Plain HTTP"
+    endpoints: tuple[Endpoint, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     answers_itself = False
 
     def route(self, request: AgentRequest) -> Route:

@@ -18,7 +18,7 @@ from ..codes import TOOL_EXECUTE, Capability, ErrorCode, Outcome
 from ..decision import Decision, Reply, Verdict
 from ..request import AgentRequest, Refusal
 from .answers import headers, message, plain_reply
-from .base import Reading, RefusedReading, Route
+from .base import Endpoint, Reading, RefusedReading, Route
 from .headers import path_in_route, refuse_overrides, refuse_query, require_json
 from .json import JsonError, encode_json, parse_json
 from .text import TooMuchText, collect, shown
@@ -91,6 +91,9 @@ class Mcp:
     """The streamable HTTP endpoint of an MCP server."""
 
     kind = "mcp"
+    title = "Model Context Protocol (MCP)"
+    endpoints: tuple[Endpoint, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     answers_itself = False
 
     def route(self, request: AgentRequest) -> Route:

@@ -13,8 +13,8 @@ from ..action import Action, Message
 from ..codes import PROMPT_CHECK, Capability, ErrorCode
 from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
-from .answers import headers, message
-from .base import Reading, Route
+from .answers import vendor_headers, vendor_message
+from .base import Endpoint, Reading, Route
 from .chat import ChatError, read_messages, refuse_variants
 from .headers import path_in_route, refuse_overrides, refuse_query, require_json
 from .json import JsonError, encode_json, parse_json
@@ -71,14 +71,15 @@ _ERROR_TYPE: Final = {
     500: "server_error",
     503: "server_error",
 }
-# The SDKs repeat these by themselves; for all other refusals a second try gets the same answer.
-_RETRYABLE: Final = frozenset({408, 429, 500, 503})
 
 
 class OpenAI:
     """Chat completions of OpenAI's API."""
 
     kind = "openai"
+    title = "OpenAI"
+    endpoints: tuple[Endpoint, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     answers_itself = False
 
     def route(self, request: AgentRequest) -> Route:
@@ -109,16 +110,13 @@ class OpenAI:
     def reply(self, request: AgentRequest, decision: Decision) -> Reply:
         """An error as OpenAI's API sends it, so that its SDKs raise the exception that fits the status."""
         status = decision.status
-        fields = headers(decision)
-        if status not in _RETRYABLE:
-            fields["x-should-retry"] = "false"
         error = {
-            "message": f"{message(decision)} (request id: {decision.request_id})",
+            "message": vendor_message(decision),
             "type": _ERROR_TYPE.get(status, "invalid_request_error"),
             "param": None,
             "code": None if decision.code is None else decision.code.value.lower(),
         }
-        return Reply(status, encode_json({"error": error}), fields)
+        return Reply(status, encode_json({"error": error}), vendor_headers(decision))
 
 
 def _chat(document: Any) -> Action:

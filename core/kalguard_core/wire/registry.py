@@ -12,6 +12,11 @@ from .http import Http
 from .mcp import Mcp
 from .openai import OpenAI
 
-_ALL: Final[tuple[WireProtocol, ...]] = (OpenAI(), Mcp(), Http(), Api())
+_ALL: Final[tuple[WireProtocol, ...]] = (
+    OpenAI(),
+    Mcp(),
+    Http(),
+    Api(),
+)
 
 PROTOCOLS: Final[Mapping[str, WireProtocol]] = MappingProxyType({protocol.kind: protocol for protocol in _ALL})

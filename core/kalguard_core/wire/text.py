@@ -2,7 +2,8 @@
 
 Rules of this file: no string is skipped unless it is a word of the protocol itself; the walk is iterative, so
 that no nesting exhausts the stack. A place inside a document is a tuple of keys and indices; the name of a
-member, where it is text too, has the place of its value followed by `NAME` (no index is negative).
+member, where it is text too, has the place of its value followed by `NAME`, and text that was decoded from the
+one at a place (JSON in JSON, base64) has that place followed by `INNER` (no index is negative).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..action import Message
 Place = tuple[str | int, ...]
 
 NAME: Final = -1
+INNER: Final = -2
 # Each costs a microsecond here and more in the firewall.
 MAX_TEXTS: Final = 100_000
 # Names up to this long and without spaces are identifiers; longer ones can carry a sentence, also one that is
@@ -66,7 +68,7 @@ def place_name(place: Sequence[str | int]) -> str:
     name = ""
     for part in place:
         if isinstance(part, int):
-            name += "" if part == NAME else f"[{part}]"
+            name += "" if part < 0 else f"[{part}]"
         else:
             name += f".{shown(part)}" if name else shown(part)
     return name
@@ -125,11 +127,17 @@ def collect_names(found: list[Message], role: str, names: Iterable[str], place: 
     )
 
 
+def is_decoded(message: Message) -> bool:
+    """Whether the text is not in the document as such, so that no other can be put in its place."""
+    return INNER in message.where
+
+
 def rewritten(document: Any, before: Sequence[Message], after: Sequence[Message]) -> Any:
     """`document` with the text of each message of `before` replaced by that of its partner in `after`.
 
     The document itself is left as it is; what did not change is shared. A member whose name was rewritten is
-    left out, since nothing can say what it would mean under another name.
+    left out, since nothing can say what it would mean under another name. Decoded text can't be put back
+    (`can_be_rewritten`): that it changed is passed over here.
     """
     if len(before) != len(after):
         raise ValueError("a rewritten list of messages must be as long as the original")
@@ -137,7 +145,7 @@ def rewritten(document: Any, before: Sequence[Message], after: Sequence[Message]
     root = document
     dropped: list[Place] = []
     for old, new in zip(before, after, strict=True):
-        if old.text == new.text:
+        if old.text == new.text or is_decoded(old):
             continue
         if old.where[-1:] == (NAME,):
             dropped.append(old.where[:-1])

@@ -1,0 +1,161 @@
+"""The endpoints of a protocol: one table that routes requests and that the documentation is made from.
+
+Rules of this file: a path is the one in the table, letter by letter, or it is not found; nothing is folded,
+trimmed or guessed. A query member that an endpoint does not name is refused, since the upstream would read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
+
+from ..codes import ErrorCode
+from ..request import AgentRequest, Refusal
+from .base import Endpoint, Route
+from .headers import path_in_route, refuse_overrides
+from .text import shown
+
+_MAX_SEGMENT: Final = 256
+_MAX_QUERY: Final = 2048
+# What identifiers are made of (model names, ids of files and threads, Bedrock's model ids with a colon).
+_SEGMENT: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@+")
+_QUERY_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._$[]")
+_HEX: Final = frozenset("0123456789abcdefABCDEF")
+
+
+class _Template(Struct, frozen=True):
+    """`segments`: text that must be equal, or the name of a parameter and the text after it."""
+
+    segments: tuple[str | tuple[str, str], ...]
+    methods: dict[str, Endpoint]
+
+
+class Endpoints:
+    """The endpoints of one protocol. `what` names it in errors: "model"."""
+
+    def __init__(self, what: str, endpoints: Iterable[Endpoint]) -> None:
+        self.all: Final = tuple(endpoints)
+        self._what = what
+        self._exact: dict[str, dict[str, Endpoint]] = {}
+        templates: dict[str, dict[str, Endpoint]] = {}
+        for endpoint in self.all:
+            table = templates if "{" in endpoint.path else self._exact
+            methods = table.setdefault(endpoint.path, {})
+            if endpoint.method in methods:
+                raise ValueError(f"{endpoint.method} {endpoint.path} is listed twice")
+            methods[endpoint.method] = endpoint
+        self._templates: dict[int, list[_Template]] = {}
+        for path, methods in templates.items():
+            segments = tuple(map(_segment, path.split("/")))
+            self._templates.setdefault(len(segments), []).append(_Template(segments, methods))
+        self._plain = {
+            endpoint.path: Route(endpoint.name, endpoint.capabilities, endpoint.body)
+            for endpoint in self.all
+            if endpoint.method == "POST" and not endpoint.query and not endpoint.upgrade and "{" not in endpoint.path
+        }
+
+    def route(self, request: AgentRequest) -> Route:
+        """The route of a request. Raises `Refusal` NOT_FOUND, METHOD_NOT_ALLOWED or BAD_REQUEST."""
+        path = path_in_route(request)
+        headers = request.headers
+        if request.method == "POST" and "?" not in request.path and "upgrade" not in headers:
+            plain = self._plain.get(path or "")  # as most requests are
+            if plain is not None:
+                refuse_overrides(headers)
+                return plain
+        methods, parameters = self._find(path)
+        if methods is None:
+            raise Refusal(ErrorCode.NOT_FOUND, f"unknown {self._what} endpoint {shown(request.route_path, 128)}")
+        endpoint = methods.get(request.method)
+        if endpoint is None:
+            allowed = ", ".join(sorted(methods))
+            raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{shown(path or '', 128)} is asked for with {allowed}")
+        if ("upgrade" in headers) != endpoint.upgrade:
+            problem = "only a protocol upgrade leads in here" if endpoint.upgrade else "no protocol upgrade here"
+            raise Refusal(ErrorCode.BAD_REQUEST, problem)
+        refuse_overrides(headers)
+        query = read_query(request.path.partition("?")[2], endpoint.query)
+        return Route(endpoint.name, endpoint.capabilities, endpoint.body, parameters, query)
+
+    def _find(self, path: str | None) -> tuple[Mapping[str, Endpoint] | None, Mapping[str, str]]:
+        if path is None:
+            return None, {}
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact, {}
+        segments = path.split("/")
+        for template in self._templates.get(len(segments), ()):
+            parameters = _match(template, segments)
+            if parameters is not None:
+                return template.methods, parameters
+        return None, {}
+
+
+def _segment(text: str) -> str | tuple[str, str]:
+    if not text.startswith("{"):
+        return text
+    name, _, rest = text[1:].partition("}")
+    return name, rest
+
+
+def _match(template: _Template, segments: list[str]) -> dict[str, str] | None:
+    parameters: dict[str, str] = {}
+    for wanted, found in zip(template.segments, segments, strict=True):
+        if isinstance(wanted, str):
+            if wanted != found:
+                return None
+            continue
+        name, suffix = wanted
+        if not found.endswith(suffix):
+            return None
+        value = segment_value(found.removesuffix(suffix) if suffix else found)
+        # Without a verb of its own a template takes no verb: "gemini-pro:anything" is another endpoint's.
+        if value is None:
+            return None
+        parameters[name] = value
+    return parameters
+
+
+def segment_value(segment: str) -> str | None:
+    """A path segment with its escapes decoded; None if it is no plain identifier."""
+    if "%" in segment:
+        pieces = segment.split("%")
+        if any(len(piece) < 2 or not _HEX.issuperset(piece[:2]) for piece in pieces[1:]):
+            return None
+        try:
+            segment = unquote_to_bytes(segment).decode("ascii")
+        except UnicodeDecodeError:
+            return None
+    if not 0 < len(segment) <= _MAX_SEGMENT or not _SEGMENT.issuperset(segment) or segment.strip(".") == "":
+        return None
+    return segment
+
+
+def read_query(query: str, allowed: frozenset[str]) -> Mapping[str, str]:
+    """The members of a query, decoded. Raises `Refusal` for names that are not `allowed`, or twice, or escaped."""
+    if not query:
+        return {}
+    if not allowed:
+        raise Refusal(ErrorCode.BAD_REQUEST, "a query string is not accepted here")
+    if len(query) > _MAX_QUERY:
+        raise Refusal(ErrorCode.BAD_REQUEST, f"the query is longer than {_MAX_QUERY} characters")
+    members: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        # Some readers split at ";" too, and read "a;b=c" as two members.
+        if not name or not _QUERY_NAME.issuperset(name) or ";" in value or name not in allowed:
+            names = ", ".join(sorted(allowed))
+            raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is not accepted here ({names})")
+        if name in members:
+            raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' appears twice")
+        try:
+            decoded = unquote_to_bytes(value.replace("+", " ")).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is not UTF-8") from None
+        if not decoded.isprintable():
+            raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' has control characters")
+        members[name] = decoded
+    return members

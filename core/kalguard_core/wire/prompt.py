@@ -1,0 +1,293 @@
+"""What a model request holds, gathered by a protocol's reader and turned into actions.
+
+Rules of this file: what can be read is text with a role; what acts or lies outside our sight is an action of its
+own that only a rule which names it can allow (`Action.explicit`); what is neither is refused by the reader.
+
+    gathered by     becomes
+    say, rest       messages of the prompt (`rest`: every string below a value, whatever its name)
+    offer           attribute `toolNames`: functions that the agent itself runs
+    host            `tool:execute` of `hosted:<tool>`: a tool that the vendor runs (web search, remote MCP, …)
+    refer           `content:reference`: content that the vendor keeps (a file id, a conversation, a cache, …)
+    attach          text with the role "file" where it is text, else `content:media` (images, sound, PDF, …)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ..action import Action, Attribute, Message
+from ..codes import CONTENT_MEDIA, CONTENT_REFERENCE, PROMPT_CHECK, TOOL_EXECUTE, Capability, ErrorCode
+from ..request import Refusal
+from .base import LLM_CALL, PROMPT, Reading
+from .json import JsonError, parse_json
+from .media import MediaError, media_text, media_type_of
+from .text import INNER, Place, TooMuchText, collect, collect_names, place_name, shown
+
+# Every value may become a message, so this is lower than what the JSON reader could take.
+MAX_NODES: Final = 50_000
+MAX_MODEL: Final = 256
+# Actions of one request: each is asked of the policy and is one audit event.
+MAX_ACTIONS: Final = 64
+_MAX_IDENTIFIER: Final = 256
+# JSON inside of JSON inside of JSON: deeper than any client writes it.
+_MAX_INNER: Final = 4
+
+_TOOL: Final = (Capability.TOOL_EXECUTE.value,)
+
+
+class BodyError(Exception):
+    """A body that is refused: where, and what is wrong. `code` is BAD_REQUEST unless said otherwise."""
+
+    def __init__(self, place: Place, problem: str, code: ErrorCode = ErrorCode.BAD_REQUEST) -> None:
+        super().__init__(f"{place_name(place)} {problem}".strip())
+        self.code = code
+
+
+def read_json(body: bytes, read: Callable[[dict[str, Any]], tuple[Action, ...]], *, nodes: int = MAX_NODES) -> Reading:
+    """The reading of a body that is one JSON object. Raises `Refusal` with the place of what is wrong."""
+    try:
+        document = parse_json(body, max_nodes=nodes)
+    except JsonError as error:
+        raise Refusal(ErrorCode.BAD_REQUEST, f"the body is not valid JSON: {error}") from None
+    if type(document) is not dict:
+        raise Refusal(ErrorCode.BAD_REQUEST, "the body must be a JSON object")
+    return Reading(guarded(read, document), document)
+
+
+def guarded(read: Callable[[dict[str, Any]], tuple[Action, ...]], document: dict[str, Any]) -> tuple[Action, ...]:
+    """`read(document)`, with what is wrong as a `Refusal`."""
+    try:
+        return read(document)
+    except BodyError as error:
+        raise Refusal(error.code, str(error)) from None
+    except TooMuchText:
+        raise Refusal(ErrorCode.BAD_REQUEST, "the body holds too many texts") from None
+
+
+def model_name(value: Any, place: Place = ("model",)) -> str:
+    """The name of a model, as policy may see it. Raises `BodyError`."""
+    if type(value) is not str or not 0 < len(value) <= MAX_MODEL or not value.isprintable() or " " in value:
+        raise BodyError(place, "must be the name of a model")
+    return value
+
+
+class Prompt:
+    """Gathers what one model request holds. `provider` and `model` go into every action."""
+
+    __slots__ = ("_beside", "_media", "_offered", "_others", "_said", "message_count", "model", "provider")
+
+    def __init__(self, provider: str, model: str | None) -> None:
+        self.provider = provider
+        self.model = model
+        self.message_count = 0
+        self._said: list[Message] = []
+        self._beside: list[Message] = []
+        self._offered: list[str] = []
+        self._media: list[Action] = []
+        self._others: dict[Any, Action] = {}
+
+    def say(self, role: str, text: str, place: Place) -> None:
+        """Text that the model reads as the turn of `role`."""
+        self._said.append(Message(role, text, place))
+
+    def rest(self, role: str, value: Any, place: Place) -> None:
+        """Every string in `value`: said beside the turns, or in members that no reader knows ("unread").
+
+        It comes after all that is said: the firewall reads neighbours of one role together, and a name between
+        two halves of an attack must not part them.
+        """
+        collect(self._beside, role, value, place)
+
+    def others(self, value: Mapping[str, Any], known: frozenset[str], place: Place, role: str = "unread") -> None:
+        """`rest` of the members of an object that are not `known`, and their names.
+
+        Raises `BodyError` for a name that differs from a known one only by case: some readers (Go's) would take
+        it for that one.
+        """
+        for key, member in value.items():
+            if key in known:
+                continue
+            if key.casefold() in known:
+                raise BodyError((*place, key), f"is not a known member (did you mean {key.casefold()!r}?)")
+            collect(self._beside, role, member, (*place, key))
+        collect_names(self._beside, role, value, place)
+
+    def offer(self, name: Any) -> None:
+        """A function that the agent offers to the model and runs by itself."""
+        self._offered.append(shown(name, 128) if type(name) is str else "")
+
+    def host(self, tool: str, arguments: Mapping[str, Any], place: Place, *, url: Any = None) -> None:
+        """A tool that the vendor runs. `tool`: "web_search", "mcp", …; `url`: where it connects, if it says so.
+
+        Its text is read with that of the prompt, so this needs no `rest` beside it.
+        """
+        name = f"hosted:{shown(tool)}"
+        attributes: dict[str, Attribute] = self._attributes(toolName=name, hosted=True)
+        if url is not None:
+            attributes["host"] = _host_of(url, place)
+        self._add(
+            place,
+            Action(TOOL_EXECUTE, _TOOL, name, name, self.model, arguments, (), attributes, explicit=True),
+        )
+        collect(self._beside, "tool", arguments, place)
+
+    def refer(self, kind: str, identifier: Any, place: Place) -> None:
+        """Content that the vendor keeps. `kind`: "file", "response", "conversation", "cache", ….
+
+        Raises `BodyError` if `identifier` is not one.
+        """
+        if type(identifier) is not str or not 0 < len(identifier) <= _MAX_IDENTIFIER or not identifier.isprintable():
+            raise BodyError(place, "must be an identifier")
+        resource = f"{kind}:{identifier}"
+        self._add(
+            resource,
+            Action(
+                CONTENT_REFERENCE,
+                LLM_CALL,
+                resource,
+                model=self.model,
+                attributes=self._attributes(referenceType=kind),
+                explicit=True,
+            ),
+        )
+
+    def attach(self, media_type: Any, data: Any, place: Place, *, encoded: bool = True, name: Any = None) -> None:
+        """An attachment whose bytes are in the request: base64 if `encoded`, else text.
+
+        `media_type`: as declared; "" or None if nothing is. `name`: its file name, which a model may be shown.
+        """
+        if type(data) is not str:
+            raise BodyError(place, "must be a string")
+        if name is not None:
+            self.rest("file", name, (*place, INNER))
+        declared = media_type_of(media_type)
+        if declared is None:
+            raise BodyError(place, "has no valid media type")
+        try:
+            text = media_text(declared, data, encoded=encoded)
+        except MediaError as error:
+            raise BodyError(place, str(error)) from None
+        if text is not None:
+            self._said.append(Message("file", text, (*place, INNER) if encoded else place))
+            return
+        self._see(declared, "inline", "", len(data) * 3 // 4 if encoded else len(data), place)
+
+    def attach_url(self, url: Any, place: Place, *, kind: str = "*/*") -> None:
+        """An attachment that is somewhere: a data URL, which is read, or one that the vendor fetches.
+
+        `kind`: what it is if the URL does not say so, like "image/*".
+        """
+        if type(url) is not str:
+            raise BodyError(place, "must be a URL")
+        scheme, _, rest = url.partition(":")
+        if scheme.strip().lower() == "data":
+            head, comma, data = rest.partition(",")
+            if not comma:
+                raise BodyError(place, "is not a valid data URL")
+            declared, *parameters = head.split(";")
+            encoded = any(parameter.strip().lower() == "base64" for parameter in parameters)
+            if not encoded:
+                raise BodyError(place, "is a data URL without base64, which is not supported")
+            self.attach(declared or "text/plain", data, place)
+            return
+        self.rest("file", url, place)
+        self._see(kind, "url", _host_of(url, place), 0, place)
+
+    def actions(
+        self, name: str = PROMPT_CHECK, *, stream: bool = False, max_tokens: Any = None, **attributes: Attribute
+    ) -> tuple[Action, ...]:
+        """The actions of the request; the first one holds all text.
+
+        `name`: `prompt:check`, or `llm:<what>` for a call that is no conversation.
+        """
+        texts = self._said
+        texts += self._beside
+        if len(self._others) >= MAX_ACTIONS:
+            raise BodyError((), f"more than {MAX_ACTIONS} references, hosted tools and attachments in one request")
+        self._unwrap(texts)
+        found = self._attributes(messageCount=self.message_count, stream=stream, toolCount=len(self._offered))
+        found["tokenEstimate"] = (sum([len(message.text) for message in texts]) + 3) // 4
+        if self._offered:
+            found["toolNames"] = tuple(self._offered)
+        if type(max_tokens) is int:
+            found["maxTokens"] = max_tokens
+        if self._others:
+            self._summarise(found)
+        found.update(attributes)
+        first = Action(
+            name,
+            PROMPT if name == PROMPT_CHECK else LLM_CALL,
+            resource=self.model,
+            model=self.model,
+            messages=tuple(texts),
+            attributes=found,
+        )
+        return (first, *self._others.values()) if self._others else (first,)
+
+    def _attributes(self, **attributes: Attribute) -> dict[str, Attribute]:
+        attributes["provider"] = self.provider
+        if self.model is not None:
+            attributes["model"] = self.model
+        return attributes
+
+    def _add(self, key: Any, action: Action) -> None:
+        if len(self._others) < MAX_ACTIONS:  # more of them are refused at the end, whatever they are
+            self._others.setdefault(key, action)
+
+    def _see(self, media_type: str, source: str, host: str, size: int, place: Place) -> None:
+        attributes = self._attributes(mediaType=media_type, source=source, bytes=size)
+        if host:
+            attributes["host"] = host
+        self._add(
+            (media_type, source, host, size),
+            Action(CONTENT_MEDIA, LLM_CALL, media_type, model=self.model, attributes=attributes, explicit=True),
+        )
+
+    def _summarise(self, found: dict[str, Attribute]) -> None:
+        others = self._others.values()
+        media = [action for action in others if action.name == CONTENT_MEDIA]
+        if media:
+            found["mediaCount"] = len(media)
+            found["mediaTypes"] = tuple(dict.fromkeys(str(action.resource) for action in media))
+        hosts = [str(action.attributes["host"]) for action in others if "host" in action.attributes]
+        if hosts:
+            found["urlHosts"] = tuple(dict.fromkeys(hosts))
+        hosted = [str(action.tool) for action in others if action.tool is not None]
+        if hosted:
+            found["hostedTools"] = tuple(dict.fromkeys(hosted))
+
+    def _unwrap(self, texts: list[Message]) -> None:
+        """Add what JSON inside of a text says: behind an escape, a word does not look like one."""
+        wrapped = [
+            message for message in texts if "\\" in message.text and message.text.lstrip()[:1] in ("{", "[", '"')
+        ]
+        for _ in range(_MAX_INNER):
+            inner: list[Message] = []
+            for message in wrapped:
+                try:
+                    document = parse_json(message.text.encode("utf-8"), max_nodes=MAX_NODES)
+                except JsonError:
+                    continue  # no JSON, so it says what it looks like
+                collect(inner, message.role, document, (*message.where, INNER))
+            texts += inner
+            wrapped = [each for each in inner if "\\" in each.text and each.text.lstrip()[:1] in ("{", "[", '"')]
+            if not wrapped:
+                return
+        raise BodyError(wrapped[0].where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
+
+
+def _host_of(url: Any, place: Place) -> str:
+    """The host that a vendor would fetch from. Raises `BodyError` unless all readers agree about it."""
+    problem = "must be a plain http or https URL"
+    if type(url) is not str or len(url) > 8192 or not (url.isascii() and url.isprintable()) or "\\" in url:
+        raise BodyError(place, problem)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise BodyError(place, problem) from None
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or "%" in parts.netloc:
+        raise BodyError(place, problem)
+    return host if port is None else f"{host}:{port}"

@@ -1,0 +1,14 @@
+"""The request bodies that `/v1/llm/check` takes with a `provider`: each vendor's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from ..action import Action
+
+BodyReader = Callable[[dict[str, Any]], tuple[Action, ...]]
+"""A vendor's main request body in, actions out. Raises `prompt.BodyError`."""
+
+VENDORS: Final[Mapping[str, BodyReader]] = MappingProxyType({})
