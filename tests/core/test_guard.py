@@ -22,7 +22,7 @@ from kalguard_core.limits import Limit, StoreUnavailable
 from kalguard_core.policy import Policy
 from kalguard_core.request import AgentRequest, BufferedBody, Refusal
 from kalguard_core.tools import SlidingWindowStore, ToolCatalog
-from kalguard_core.wire.base import Reading, RefusedReading, Route
+from kalguard_core.wire.base import Endpoint, Reading, RefusedReading, Route
 
 POLICY = """
 rules:
@@ -92,6 +92,9 @@ class Protocol:
 
     actions: tuple[Action, ...] = ()
     kind: str = "test"
+    title = "for tests"
+    endpoints: tuple[Endpoint, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     answers_itself: bool = False
     capabilities: tuple[str, ...] = ()
     route_refusal: Refusal | None = None

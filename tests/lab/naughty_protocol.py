@@ -15,7 +15,7 @@ from kalguard_core.codes import ErrorCode
 from kalguard_core.decision import Decision, Reply
 from kalguard_core.firewall.base import Assessment
 from kalguard_core.request import AgentRequest, Refusal
-from kalguard_core.wire.base import Reading, Route
+from kalguard_core.wire.base import Endpoint, Reading, Route
 
 ROUTE = Route("api.prompt")
 
@@ -40,6 +40,9 @@ class Naughty:
     """A protocol that does to the process what its body says."""
 
     kind = "naughty"
+    title = "for tests"
+    endpoints: tuple[Endpoint, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     answers_itself = False
 
     def route(self, request: AgentRequest) -> Route:
