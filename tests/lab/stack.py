@@ -57,28 +57,34 @@ class Stack:
 
 @contextmanager
 def running_stack(folder: Path, envoy_binary: Path, upstream: str, **options: Any) -> Iterator[Stack]:
-    """Start it, and stop it. `options`: `policy`, `tools`, `env` for KalGuard, `authz`, `authz_timeout` for Envoy."""
+    """Start it, and stop it. `options`: `policy`, `tools`, `env` for KalGuard; `authz`, `authz_timeout`, `upstreams`
+    (instead of the demo's) and `sidecar` (other fields of `Sidecar`) for Envoy."""
+    sidecar = options.pop("sidecar", {})
+    upstreams = options.pop("upstreams", None) or (
+        Upstream.parse("openai", f"openai={upstream}"),
+        Upstream.parse("mcp", f"tools={upstream}/mcp", internal=True),
+        Upstream.parse("http", f"web={upstream}"),
+    )
     authz = options.pop("authz", None)
     authz_timeout = options.pop("authz_timeout", 2.0)
     serving = folder / "kalguard"
     serving.mkdir()
-    kalguard = start_kalguard(serving, policy=options.pop("policy", POLICY), tools=TOOLS, **options)
+    kalguard = start_kalguard(
+        serving, policy=options.pop("policy", POLICY), tools=options.pop("tools", TOOLS), **options
+    )
     try:
         port = free_port()
         access_log = folder / "access.log"
         config = render(
             Sidecar(
-                upstreams=(
-                    Upstream.parse("openai", f"openai={upstream}"),
-                    Upstream.parse("mcp", f"tools={upstream}/mcp", internal=True),
-                    Upstream.parse("http", f"web={upstream}"),
-                ),
+                upstreams=upstreams,
                 listen=Socket("127.0.0.1", port),
                 authz=authz or Pipe(str(serving / "authz.sock")),
                 http_api=Socket("127.0.0.1", int(kalguard.addresses["http"].rpartition(":")[2])),
                 admin=Pipe(str(folder / "envoy.sock")),
                 access_log=str(access_log),
                 authz_timeout=authz_timeout,
+                **sidecar,
             )
         )
         with EnvoyProcess(envoy_binary, config, folder) as envoy:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ..envoy.targets import OPTIONS
 from .output import emit, fail, json_option
 
 if TYPE_CHECKING:
     from ..envoy.render import Sidecar
+
+
+def _upstream_options(command: Callable[..., None]) -> Callable[..., None]:
+    """One option for every way to name an upstream."""
+    for option in reversed(OPTIONS):
+        command = click.option(
+            f"--{option.name}", metavar="NAME=URL", multiple=True, help=f"{option.help.rstrip('.')} (repeatable)."
+        )(command)
+    return command
 
 
 @click.group()
@@ -32,9 +43,13 @@ def envoy() -> None:
 @click.option("--authz-key", metavar="FILE", help="The key of that certificate (PEM).")
 @click.option("--authz-name", metavar="NAME", default="", help="Name in its certificate, if it is not the host.")
 @click.option("--http-api", metavar="HOST:PORT", default="127.0.0.1:9292", show_default=True, help="The HTTP API.")
-@click.option("--openai", metavar="NAME=URL", multiple=True, help="A model API, reached as /NAME/… (repeatable).")
-@click.option("--mcp", metavar="NAME=URL", multiple=True, help="An MCP server, reached as /mcp/NAME (repeatable).")
-@click.option("--http", metavar="NAME=URL", multiple=True, help="Another upstream, reached as /NAME/… (repeatable).")
+@_upstream_options
+@click.option(
+    "--mcp-messages",
+    metavar="NAME=PATH",
+    multiple=True,
+    help="Where clients of --mcp-sse NAME post, if the server announces a path like /messages/ (repeatable).",
+)
 @click.option("--internal", metavar="NAME", multiple=True, help="This upstream is ours: tell it the agent's id.")
 @click.option("--max-body", metavar="BYTES", type=int, default=5 << 20, show_default=True, help="More is a 413.")
 @click.option(
@@ -54,7 +69,7 @@ def envoy() -> None:
 def render(output: Path | None, as_json: bool, **options: object) -> None:
     """Write the sidecar's Envoy configuration (YAML).
 
-    Without --openai, --mcp and --http, the upstreams are those of the demo: openai and tools on 127.0.0.1:9400.
+    Without any upstream among the options, the upstreams are those of the demo: openai and tools on 127.0.0.1:9400.
     """
     from ..envoy.render import render as to_yaml
     from ..envoy.targets import EnvoyConfigError
@@ -97,7 +112,7 @@ def validate(file: Path, binary: str | None, as_json: bool) -> None:
 def _sidecar(options: dict[str, object]) -> Sidecar:
     """The options as a `Sidecar`. Raises `EnvoyConfigError`."""
     from ..envoy.render import DEFAULT_CA_FILE, DEFAULT_UPSTREAMS, AuthzTls, Sidecar
-    from ..envoy.targets import KINDS, EnvoyConfigError, Pipe, Socket, Upstream, parse_target
+    from ..envoy.targets import EnvoyConfigError, Pipe, Socket, Upstream, parse_target
 
     def word(name: str) -> str:
         return str(options[name] or "")
@@ -108,10 +123,18 @@ def _sidecar(options: dict[str, object]) -> Sidecar:
         return value
 
     internal = set(words("internal"))
+    messages = dict(text.partition("=")[::2] for text in words("mcp_messages"))
+    if unknown := set(messages) - {text.partition("=")[0] for text in words("mcp_sse")}:
+        raise EnvoyConfigError(f"--mcp-messages {min(unknown)}: no --mcp-sse has that name")
     upstreams = tuple(
-        Upstream.parse(kind, text, internal=text.partition("=")[0] in internal)
-        for kind in KINDS
-        for text in words(kind)
+        Upstream.parse(
+            option.name,
+            text,
+            internal=(name := text.partition("=")[0]) in internal,
+            messages=messages.get(name, "") if option.transport == "sse" else "",
+        )
+        for option in OPTIONS
+        for text in words(option.name.replace("-", "_"))
     )
     if unknown := internal - {upstream.name for upstream in upstreams}:
         raise EnvoyConfigError(f"--internal {min(unknown)}: no upstream has that name")

@@ -71,6 +71,7 @@ REQUEST_TIMEOUT: Final = timedelta(seconds=60)  # 5 MiB at 700 kbit/s
 MODEL_IDLE: Final = timedelta(minutes=10)
 MCP_IDLE: Final = timedelta(minutes=60)
 HTTP_IDLE: Final = timedelta(minutes=5)
+_IDLE: Final = {"mcp": MCP_IDLE, "a2a": MCP_IDLE, "http": HTTP_IDLE, "rest": HTTP_IDLE, "grpc": HTTP_IDLE}
 MAX_STREAM: Final = timedelta(hours=1)
 DEFAULT_CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
 DEFAULT_LISTEN: Final = Socket("127.0.0.1", 10000)
@@ -137,12 +138,13 @@ class Sidecar:
     def __post_init__(self) -> None:
         prefixes: dict[str, Upstream] = {}
         for upstream in self.upstreams:
-            if (other := prefixes.get(upstream.prefix)) is not None:
-                raise EnvoyConfigError(
-                    f"two upstreams on {upstream.prefix}: --{other.kind} {other.name} and "
-                    f"--{upstream.kind} {upstream.name}; give one another name"
-                )
-            prefixes[upstream.prefix] = upstream
+            for path in upstream.paths:
+                if (other := prefixes.get(path)) is not None:
+                    raise EnvoyConfigError(
+                        f"two upstreams on {path}: {other.option} {other.name} and "
+                        f"{upstream.option} {upstream.name}; give one another name"
+                    )
+                prefixes[path] = upstream
         if not self.listen.is_ip:
             raise EnvoyConfigError(f"--listen {self.listen}: a listener needs an IP address, not a name")
         if not 0 < self.max_body <= MAX_BODY_CEILING:
@@ -379,25 +381,15 @@ def _routes(sidecar: Sidecar) -> route.RouteConfiguration:
 def _upstream_routes(upstream: Upstream) -> list[route.Route]:
     """MCP has one endpoint a server, so exactly that path is routed; other kinds own what is below theirs."""
     context = {"kind": upstream.kind, "prefix": upstream.prefix, "upstream": upstream.cluster}
-    if upstream.kind == "mcp":
+    if upstream.kind in ("mcp", "a2a"):
         context["server"] = upstream.name
-    if upstream.kind == "http":
+    if upstream.kind in ("http", "rest", "grpc"):
         # what policy is asked about; the agent's Host header and our prefix say nothing about where it goes
-        context |= {"authority": upstream.authority, "base": upstream.path}
+        context |= {"authority": upstream.authority, "base": "" if upstream.is_grpc else upstream.path}
+    if upstream.transport:
+        context["transport"] = upstream.transport
     if upstream.internal:
         context["internal"] = "true"
-    settings = ext_authz.ExtAuthzPerRoute(check_settings=ext_authz.CheckSettings(context_extensions=context))
-    matches: list[tuple[route.RouteMatch, str]]
-    if upstream.kind == "mcp":
-        target = upstream.path or "/"
-        matches = [
-            (route.RouteMatch(path=upstream.prefix), target),
-            (route.RouteMatch(path=f"{upstream.prefix}/"), target),
-        ]
-        idle = MCP_IDLE
-    else:
-        matches = [(route.RouteMatch(prefix=f"{upstream.prefix}/"), f"{upstream.path}/")]
-        idle = HTTP_IDLE if upstream.kind == "http" else MODEL_IDLE
     return [
         route.Route(
             name=f"{upstream.cluster}{index or ''}",
@@ -407,15 +399,43 @@ def _upstream_routes(upstream: Upstream) -> list[route.Route]:
                 prefix_rewrite=rewrite,
                 host_rewrite_literal=upstream.authority,
                 timeout=timedelta(0),  # the default of 15 s cuts model streams
-                idle_timeout=idle,
+                idle_timeout=_IDLE.get(upstream.kind, MODEL_IDLE),
                 # a stream that was allowed once must not outlive a later revocation for ever
                 max_stream_duration=route.RouteActionMaxStreamDuration(max_stream_duration=MAX_STREAM),
             ),
             request_headers_to_remove=[] if upstream.internal else list(INSIDE_HEADERS),
-            typed_per_filter_config={EXT_AUTHZ: Any.pack(settings)},
+            typed_per_filter_config={
+                EXT_AUTHZ: Any.pack(
+                    ext_authz.ExtAuthzPerRoute(
+                        check_settings=ext_authz.CheckSettings(context_extensions=context | more)
+                    )
+                )
+            },
         )
-        for index, (match, rewrite) in enumerate(matches)
+        for index, (match, rewrite, more) in enumerate(_matches(upstream))
     ]
+
+
+def _matches(upstream: Upstream) -> list[tuple[route.RouteMatch, str, dict[str, str]]]:
+    """What is routed to `upstream`, what its path becomes there ("" for: stays), and what only that route says."""
+    prefix = upstream.prefix
+    if upstream.is_grpc:
+        return [(route.RouteMatch(prefix=f"{path}/"), "", {}) for path in upstream.paths]
+    below: tuple[route.RouteMatch, str, dict[str, str]] = (
+        route.RouteMatch(prefix=f"{prefix}/"),
+        f"{upstream.path}/",
+        {},
+    )
+    if upstream.transport == "sse":
+        path = upstream.messages
+        # Its clients post where the server tells them to, and servers don't know of our prefix.
+        return [below, (route.RouteMatch(path=path), path, {"prefix": path.rstrip("/")})] if path else [below]
+    if upstream.kind == "mcp":
+        target = upstream.path or "/"
+        return [(route.RouteMatch(path=path), target, {}) for path in (prefix, f"{prefix}/")]
+    if upstream.kind == "a2a":  # its JSON-RPC endpoint is the agent's URL itself
+        return [below, (route.RouteMatch(path=prefix), upstream.path or "/", {})]
+    return [below]
 
 
 def _access_log(sidecar: Sidecar) -> accesslog.AccessLog:
@@ -473,6 +493,9 @@ def _http_api_cluster(sidecar: Sidecar) -> cluster.Cluster:
 
 def _upstream_cluster(sidecar: Sidecar, upstream: Upstream) -> cluster.Cluster:
     idle = timedelta(seconds=30)
+    transport = _tls(_server_check(sidecar.ca_file, upstream.socket.host)) if upstream.tls else None
+    if upstream.is_grpc:
+        return _cluster(sidecar, upstream.cluster, upstream.socket, _http2(idle), transport)
     if not upstream.tls:
         return _cluster(sidecar, upstream.cluster, upstream.socket, _http1(idle))
     options = upstream_http.HttpProtocolOptions(
@@ -482,8 +505,16 @@ def _upstream_cluster(sidecar: Sidecar, upstream: Upstream) -> cluster.Cluster:
             http2_protocol_options=core.Http2ProtocolOptions(),
         ),
     )
-    context = _server_check(sidecar.ca_file, upstream.socket.host)
-    return _cluster(sidecar, upstream.cluster, upstream.socket, options, _tls(context))
+    return _cluster(sidecar, upstream.cluster, upstream.socket, options, transport)
+
+
+def _http2(idle: timedelta) -> upstream_http.HttpProtocolOptions:
+    return upstream_http.HttpProtocolOptions(
+        common_http_protocol_options=core.HttpProtocolOptions(idle_timeout=idle),
+        explicit_http_config=upstream_http.HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=core.Http2ProtocolOptions()
+        ),
+    )
 
 
 def _http1(idle: timedelta) -> upstream_http.HttpProtocolOptions:

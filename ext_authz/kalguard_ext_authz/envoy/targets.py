@@ -15,12 +15,26 @@ from urllib.parse import urlsplit
 # sun_path is 108 bytes on Linux, with the closing NUL; 104 on macOS (unix(7)).
 MAX_SOCKET_PATH: Final = 103
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-MODEL_KINDS: Final = ("openai",)
-KINDS: Final = (*MODEL_KINDS, "mcp", "http")
+MODEL_KINDS: Final = (
+    "openai",
+    "azure",
+    "anthropic",
+    "gemini",
+    "vertex",
+    "bedrock",
+    "ollama",
+    "cohere",
+    "mistral",
+    "compatible",
+)
+KINDS: Final = (*MODEL_KINDS, "mcp", "a2a", "grpc", "rest", "http")
+# Services of the A2A gRPC binding, 0.3 and 1.x (https://a2a-protocol.org/latest/specification/).
+A2A_SERVICES: Final = ("a2a.v1.A2AService", "lf.a2a.v1.A2AService")
 # First path segments that the sidecar's own routes own.
 RESERVED_NAMES: Final = frozenset({"v1", "health", "mcp"})
 _NAME_LETTERS: Final = frozenset(string.ascii_lowercase + string.digits + "-")
 _HOST_LETTERS: Final = frozenset(string.ascii_lowercase + string.digits + "-._")
+_SERVICE_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "._")
 _PATH_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/")
 
 
@@ -89,12 +103,51 @@ def parse_target(text: str, option: str) -> Socket | Pipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """One way to name an upstream on the command line: `--<name> NAME=URL`.
+
+    `kind`: wire protocol of the route. `transport`: "" for the usual one of that kind, else "sse" or "grpc".
+    `help`: what it is for, a sentence.
+    """
+
+    name: str
+    kind: str
+    help: str
+    transport: str = ""
+
+
+OPTIONS: Final = (
+    Option("openai", "openai", "The OpenAI API, reached as /NAME/…"),
+    Option("azure", "azure", "Azure OpenAI, reached as /NAME/openai/…"),
+    Option("anthropic", "anthropic", "The Anthropic API, reached as /NAME/…"),
+    Option("gemini", "gemini", "The Gemini API, reached as /NAME/…"),
+    Option("vertex", "vertex", "Vertex AI, reached as /NAME/…"),
+    Option("bedrock", "bedrock", "The AWS Bedrock runtime, reached as /NAME/…"),
+    Option("ollama", "ollama", "An Ollama server, reached as /NAME/api/…"),
+    Option("cohere", "cohere", "The Cohere API, reached as /NAME/…"),
+    Option("mistral", "mistral", "The Mistral API, reached as /NAME/…"),
+    Option("compatible", "compatible", "A server that speaks OpenAI's protocol (vLLM, LiteLLM, Groq), as /NAME/…"),
+    Option("mcp", "mcp", "An MCP server, reached as /mcp/NAME."),
+    Option("mcp-sse", "mcp", "An MCP server of the older HTTP+SSE kind, reached as /mcp/NAME/…", "sse"),
+    Option("a2a", "a2a", "An A2A agent over JSON-RPC or REST, reached as /NAME/…"),
+    Option("a2a-grpc", "a2a", "An A2A agent over gRPC, by the service name of the protocol.", "grpc"),
+    Option("grpc", "grpc", "A gRPC service, NAME=URL/package.Service, reached as /package.Service/…"),
+    Option("rest", "rest", "A REST API whose calls the tool catalog maps to tools, reached as /NAME/…"),
+    Option("http", "http", "Another upstream, reached as /NAME/…"),
+)
+_OPTIONS: Final = {option.name: option for option in OPTIONS}
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One place that agents may be let through to.
 
-    `kind`: wire protocol of the route ("openai", "mcp", "http"); ext_authz is told it as a context extension.
-    `path`: where it begins on the upstream, "" or "/base" without a trailing slash.
+    `kind`: wire protocol of the route ("openai", "mcp", "http", …); ext_authz is told it as a context extension.
+    `path`: where it begins on the upstream, "" or "/base" without a trailing slash; the service of a `grpc` one.
     `internal`: ours, so it may be told the agent's id (a vendor outside learns nothing about our agents).
+    `transport`: "" for the usual one of the kind, "sse" (MCP) or "grpc" (A2A).
+    `messages`: path to which clients of an "sse" server post, as that server announces it; "" where it is under
+    the route's own prefix.
     """
 
     kind: str
@@ -103,16 +156,39 @@ class Upstream:
     tls: bool = False
     path: str = ""
     internal: bool = False
+    transport: str = ""
+    messages: str = ""
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether its routes are the names of gRPC services, so that no prefix of ours stands before them."""
+        return self.kind == "grpc" or self.transport == "grpc"
+
+    @property
+    def option(self) -> str:
+        """The option by which it is named."""
+        return f"--{self.kind}-{self.transport}" if self.transport else f"--{self.kind}"
 
     @property
     def prefix(self) -> str:
-        """The path on our listener, without a trailing slash."""
+        """The path on our listener, without a trailing slash; "" for gRPC, whose clients can't add one."""
+        if self.is_grpc:
+            return ""
         return f"/mcp/{self.name}" if self.kind == "mcp" else f"/{self.name}"
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """All paths on our listener that it takes: no other upstream may have one of them."""
+        if self.transport == "grpc":
+            return tuple(f"/{service}" for service in A2A_SERVICES)
+        if self.kind == "grpc":
+            return (self.path,)
+        return (self.prefix, self.messages.rstrip("/")) if self.messages else (self.prefix,)
+
+    @property
     def cluster(self) -> str:
-        """Name of the Envoy cluster."""
-        return f"{self.kind}_{self.name}"
+        """Name of the Envoy cluster, and of the upstream wherever an operator names one."""
+        return f"{self.kind}_grpc_{self.name}" if self.transport == "grpc" else f"{self.kind}_{self.name}"
 
     @property
     def authority(self) -> str:
@@ -122,9 +198,10 @@ class Upstream:
         return str(self.socket)
 
     @classmethod
-    def parse(cls, kind: str, text: str, *, internal: bool = False) -> Upstream:
-        """`NAME=URL`. Raises `EnvoyConfigError` that names the option `--<kind>`."""
-        option = f"--{kind}"
+    def parse(cls, option: str, text: str, *, internal: bool = False, messages: str = "") -> Upstream:
+        """`NAME=URL` of `option`, one of `OPTIONS` without its dashes. Raises `EnvoyConfigError` that names it."""
+        meant = _OPTIONS[option]
+        kind, option = meant.kind, f"--{option}"
         name, equals, url = text.partition("=")
         if not equals:
             raise EnvoyConfigError(f"{option} {text!r}: expected NAME=URL, like {kind}=https://example.com")
@@ -151,10 +228,23 @@ class Upstream:
             raise EnvoyConfigError(f"{where}: port 0 cannot be connected to")
         host = _host(parts.hostname, where)
         path = parts.path.rstrip("/")
-        if not _PATH_LETTERS.issuperset(path) or any(part in ("", ".", "..") for part in path.split("/")[1:]):
+        if not _is_plain(path):
             raise EnvoyConfigError(f"{where}: the path must be plain, without escapes, '//' or '..'")
+        if kind == "grpc" and (path.count("/") != 1 or not _SERVICE_LETTERS.issuperset(path[1:])):
+            raise EnvoyConfigError(f"{where}: the path must be the full name of one service, like /package.Service")
+        if meant.transport == "grpc" and path:
+            raise EnvoyConfigError(f"{where}: no path in the URL; gRPC clients call the service by its name")
+        if messages and (not messages.startswith("/") or not _is_plain(messages.rstrip("/"))):
+            raise EnvoyConfigError(f"--mcp-messages {name}={messages}: expected a plain absolute path, like /messages/")
+        if messages and messages.split("/")[1] in RESERVED_NAMES | {""}:
+            raise EnvoyConfigError(f"--mcp-messages {name}={messages}: taken by the sidecar's own routes")
         socket = Socket(host, port or DEFAULT_PORTS[parts.scheme])
-        return cls(kind, name, socket, parts.scheme == "https", path, internal)
+        return cls(kind, name, socket, parts.scheme == "https", path, internal, meant.transport, messages)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether every reader of a path without its trailing slash reads it in the same way."""
+    return _PATH_LETTERS.issuperset(path) and not any(part in ("", ".", "..") for part in path.split("/")[1:])
 
 
 def _name(name: str, where: str) -> None:
