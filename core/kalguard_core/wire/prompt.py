@@ -206,7 +206,7 @@ class Prompt:
         texts += self._beside
         if len(self._others) >= MAX_ACTIONS:
             raise BodyError((), f"more than {MAX_ACTIONS} references, hosted tools and attachments in one request")
-        self._unwrap(texts)
+        unwrap(texts)
         found = self._attributes(messageCount=self.message_count, stream=stream, toolCount=len(self._offered))
         found["tokenEstimate"] = (sum([len(message.text) for message in texts]) + 3) // 4
         if self._offered:
@@ -258,24 +258,23 @@ class Prompt:
         if hosted:
             found["hostedTools"] = tuple(dict.fromkeys(hosted))
 
-    def _unwrap(self, texts: list[Message]) -> None:
-        """Add what JSON inside of a text says: behind an escape, a word does not look like one."""
-        wrapped = [
-            message for message in texts if "\\" in message.text and message.text.lstrip()[:1] in ("{", "[", '"')
-        ]
-        for _ in range(_MAX_INNER):
-            inner: list[Message] = []
-            for message in wrapped:
-                try:
-                    document = parse_json(message.text.encode("utf-8"), max_nodes=MAX_NODES)
-                except JsonError:
-                    continue  # no JSON, so it says what it looks like
-                collect(inner, message.role, document, (*message.where, INNER))
-            texts += inner
-            wrapped = [each for each in inner if "\\" in each.text and each.text.lstrip()[:1] in ("{", "[", '"')]
-            if not wrapped:
-                return
-        raise BodyError(wrapped[0].where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
+
+def unwrap(texts: list[Message]) -> None:
+    """Add what JSON inside of a text says: behind an escape, a word does not look like one. Raises `BodyError`."""
+    wrapped = [message for message in texts if "\\" in message.text and message.text.lstrip()[:1] in ("{", "[", '"')]
+    for _ in range(_MAX_INNER):
+        inner: list[Message] = []
+        for message in wrapped:
+            try:
+                document = parse_json(message.text.encode("utf-8"), max_nodes=MAX_NODES)
+            except JsonError:
+                continue  # no JSON, so it says what it looks like
+            collect(inner, message.role, document, (*message.where, INNER))
+        texts += inner
+        wrapped = [each for each in inner if "\\" in each.text and each.text.lstrip()[:1] in ("{", "[", '"')]
+        if not wrapped:
+            return
+    raise BodyError(wrapped[0].where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
 
 
 def _host_of(url: Any, place: Place) -> str:
