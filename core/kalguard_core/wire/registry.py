@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from .anthropic import Anthropic
 from .api import Api
 from .base import WireProtocol
 from .http import Http
@@ -14,6 +15,7 @@ from .openai import OpenAI
 
 _ALL: Final[tuple[WireProtocol, ...]] = (
     OpenAI(),
+    Anthropic(),
     Mcp(),
     Http(),
     Api(),

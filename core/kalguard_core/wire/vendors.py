@@ -7,8 +7,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..action import Action
+from .anthropic import read_message as read_anthropic
 
 BodyReader = Callable[[dict[str, Any]], tuple[Action, ...]]
 """A vendor's main request body in, actions out. Raises `prompt.BodyError`."""
 
-VENDORS: Final[Mapping[str, BodyReader]] = MappingProxyType({})
+VENDORS: Final[Mapping[str, BodyReader]] = MappingProxyType(
+    {
+        "anthropic": read_anthropic,
+    }
+)
