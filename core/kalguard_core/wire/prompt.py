@@ -106,11 +106,14 @@ class Prompt:
         Raises `BodyError` for a name that differs from a known one only by case: some readers (Go's) would take
         it for that one.
         """
+        folded: dict[str, str] | None = None
         for key, member in value.items():
             if key in known:
                 continue
-            if key.casefold() in known:
-                raise BodyError((*place, key), f"is not a known member (did you mean {key.casefold()!r}?)")
+            if folded is None:  # made only where there is something that is not known
+                folded = {name.casefold(): name for name in known}
+            if key.casefold() in folded:
+                raise BodyError((*place, key), f"is not a known member (did you mean {folded[key.casefold()]!r}?)")
             collect(self._beside, role, member, (*place, key))
         collect_names(self._beside, role, value, place)
 
