@@ -19,7 +19,7 @@ from .firewall.base import Assessment, PromptFirewall, Span
 from .request import AgentRequest, Refusal
 from .tools import ToolCatalog, ToolRefusal
 from .wire.base import Reading, RefusedReading, Route, WireProtocol
-from .wire.encoding import decoded
+from .wire.encoding import MAX_DECODED, decoded
 from .wire.json import Encoded, encode_json
 from .wire.text import is_decoded, rewritten
 
@@ -110,12 +110,16 @@ class Examination(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Examiner:
-    """With what bodies are examined: the same for all requests of a snapshot, and equal if nothing changed."""
+    """With what bodies are examined: the same for all requests of a snapshot, and equal if nothing changed.
+
+    `max_body_bytes`: what a body may have when it is decoded.
+    """
 
     firewall: PromptFirewall
     tools: ToolCatalog
     sanitize_threshold: int
     block_threshold: int
+    max_body_bytes: int = MAX_DECODED
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Task:
         """
         examiner = self.examiner
         try:
-            plain = decoded(self.request.headers, self.body)
+            plain = decoded(self.request.headers, self.body, examiner.max_body_bytes)
             read = examine(examiner.firewall, examiner.tools, self.protocol, self.request, self.route, plain)
         except RefusedReading as refusal:
             refusal.actions = tuple(_without_text(action) for action in refusal.actions)
@@ -180,7 +184,9 @@ def examine(
     body: bytes,
 ) -> Examination:
     """Read a body (without content encoding); nothing is scored before it is asked for. Raises `Refusal`."""
-    reading = protocol.read(request, route, body)
+    # what a plain request means, only the catalog says; all other protocols say it by themselves
+    read_with = getattr(protocol, "read_with", None)
+    reading = protocol.read(request, route, body) if read_with is None else read_with(request, route, body, tools.http)
     return Examination(reading, tuple([Finding(action, firewall, tools) for action in reading.actions]))
 
 

@@ -38,7 +38,7 @@ from .policy import NO_POLICY_MATCH, Match, Policy, PolicyQuery
 from .request import AgentRequest, BufferedBody, Refusal
 from .tools import ToolCatalog
 from .wire.base import Reading, RefusedReading, Route, WireProtocol
-from .wire.encoding import decoded_within
+from .wire.encoding import MAX_DECODED, decoded_within
 
 # Above this many bytes, a body is examined away from the event loop. The way there and back costs about as much
 # CPU time as examining 64 KB does.
@@ -94,7 +94,11 @@ def is_heavy(body: bytes) -> bool:
 
 
 class Guard:
-    """Decides. One instance serves all requests of a process; `snapshot` may be replaced at any time."""
+    """Decides. One instance serves all requests of a process; `snapshot` may be replaced at any time.
+
+    `max_body_bytes`: what a body may have without its content encoding; the transports see to it that the encoded
+    one is not larger either.
+    """
 
     def __init__(
         self,
@@ -105,6 +109,7 @@ class Guard:
         inflight: InFlight,
         large: LargeBodies,
         digest: Callable[[bytes], str],
+        max_body_bytes: int = MAX_DECODED,
     ) -> None:
         self.snapshot = snapshot
         self._protocols = protocols
@@ -112,6 +117,7 @@ class Guard:
         self._inflight = inflight
         self._large = large
         self._digest = digest
+        self._max_body_bytes = max_body_bytes
 
     async def decide(self, request: AgentRequest) -> Decision:
         """The decision about one request.
@@ -164,7 +170,7 @@ class Guard:
             body = await request.body.read()
         plain: bytes | None = body
         if body and "content-encoding" in request.headers:
-            plain = decoded_within(request.headers, body, LARGE_BODY_BYTES)
+            plain = decoded_within(request.headers, body, min(LARGE_BODY_BYTES, self._max_body_bytes))
         if plain is None or is_heavy(plain):
             examination = await self._examine_large(state, identity, protocol, route, body)
         else:
@@ -198,7 +204,13 @@ class Guard:
         self, state: _Progress, identity: Identity, protocol: WireProtocol, route: Route, body: bytes
     ) -> Examination:
         request, snapshot = state.request, state.snapshot
-        examiner = Examiner(snapshot.firewall, snapshot.tools, snapshot.sanitize_threshold, snapshot.block_threshold)
+        examiner = Examiner(
+            snapshot.firewall,
+            snapshot.tools,
+            snapshot.sanitize_threshold,
+            snapshot.block_threshold,
+            self._max_body_bytes,
+        )
         task = Task(examiner, protocol, _head(request), route, body)
         state.digest, result = await self._large.examine(identity.agent_id, task, self._digest)
         if isinstance(result, Refusal):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import brotli
 import pytest
 from msgspec import structs
 
@@ -143,6 +145,7 @@ def a_guard(protocol: Protocol, *, capabilities: frozenset[str] = ALL, **options
         inflight=options.pop("inflight", InFlight(10, 1 << 20)),
         large=options.pop("large", AtOnce()),
         digest=lambda body: f"digest-{len(body)}",
+        max_body_bytes=options.pop("max_body_bytes", 1 << 20),
     )
 
 
@@ -456,3 +459,40 @@ async def test_an_agent_that_is_revoked_while_its_body_arrives_is_refused() -> N
 )
 def test_many_small_pieces_weigh_as_much_as_much_text(body: bytes, heavy: bool) -> None:
     assert is_heavy(body) is heavy
+
+
+def compressed(data: bytes, encoding: str = "gzip") -> AgentRequest:
+    body = data
+    for name in encoding.split(", "):
+        body = gzip.compress(body) if name == "gzip" else bytes(brotli.compress(body))
+    return structs.replace(a_request(body=body), headers={"x-agent": "agent-1", "content-encoding": encoding})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, br"])
+@pytest.mark.parametrize("size", [2, 70_000, 100_000])
+async def test_a_compressed_body_is_read_as_it_was_before(encoding: str, size: int) -> None:
+    data = b"".join(b"%6d" % number for number in range(size))[:size]
+    protocol = Protocol((prompt(),))
+    request = compressed(data, encoding)
+    decision = await a_guard(protocol).decide(request)
+    assert decision.allowed
+    assert protocol.bodies == [data]
+    assert decision.input_digest == f"digest-{request.body.size_hint}", "of what was sent"
+
+
+@pytest.mark.parametrize("limit", [1000, 100_000])
+async def test_a_compressed_body_obeys_the_limit_of_plain_ones(limit: int) -> None:
+    for size, code in ((limit, None), (limit + 1, ErrorCode.PAYLOAD_TOO_LARGE)):
+        protocol = Protocol((prompt(),))
+        data = b"".join(b"%6d" % number for number in range(size))[:size]
+        decision = await a_guard(protocol, max_body_bytes=limit).decide(compressed(data))
+        assert decision.code is code
+        assert len(protocol.bodies) == (code is None)
+
+
+async def test_a_body_that_cannot_be_decoded_is_refused() -> None:
+    protocol = Protocol((prompt(),))
+    for encoding, code in (("x", ErrorCode.UNSUPPORTED_MEDIA_TYPE), ("br", ErrorCode.BAD_REQUEST)):
+        request = structs.replace(compressed(b"{}"), headers={"x-agent": "agent-1", "content-encoding": encoding})
+        assert (await a_guard(protocol).decide(request)).code is code
+    assert not protocol.bodies

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..codes import ErrorCode
 from ..request import Refusal
-from .multipart import CHARSETS, META_FIELDS
+from .multipart import CHARSETS, META_FIELDS, refuse_encoded
 from .text import shown
 
 MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
@@ -24,6 +24,7 @@ _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 def require_form(headers: Mapping[str, str]) -> None:
     """Raise `Refusal` (415) unless the body is declared as a form in UTF-8."""
+    refuse_encoded(headers)
     media_type, semicolon, parameter = headers.get("content-type", "").partition(";")
     name, _, charset = parameter.strip(" ").lower().partition("=")
     if media_type.rstrip(" ") != MEDIA_TYPE or (semicolon and (name != "charset" or charset not in CHARSETS)):

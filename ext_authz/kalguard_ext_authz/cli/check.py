@@ -111,6 +111,7 @@ async def _answer(settings: Any, path: str, body: dict[str, Any], agent: str | N
         inflight=InFlight(1, settings.max_body_bytes),
         large=AtOnce(),
         digest=lambda _: "",
+        max_body_bytes=settings.max_body_bytes,
     )
     request = AgentRequest(
         id=new_request_id(),

@@ -216,6 +216,16 @@ def test_a_body_that_holds_its_quoted_boundary_with_the_quotes_is_refused() -> N
     assert refusal(body, 'multipart/form-data; boundary="xyz"').status == 400
 
 
+def test_a_form_with_a_content_encoding_is_refused() -> None:
+    for encoded in ("gzip", "br", "gzip, br"):
+        with pytest.raises(Refusal) as caught:
+            read_multipart({**headers(), "content-encoding": encoded}, form(part()))
+        assert caught.value.status == 415
+        with pytest.raises(Refusal):
+            require_form({"content-type": "application/x-www-form-urlencoded", "content-encoding": encoded})
+    read_multipart({**headers(), "content-encoding": "identity"}, form(part()))
+
+
 def test_as_many_parts_as_allowed_are_read() -> None:
     assert len(read_multipart(headers(), form(*[part()] * MAX_PARTS))) == MAX_PARTS
 
