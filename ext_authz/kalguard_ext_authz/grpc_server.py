@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote_plus
 
 import grpc
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
@@ -25,10 +24,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision
-from kalguard_core.identity import credential_headers, looks_like_token
 from kalguard_core.request import NO_CONTEXT, AgentRequest, Body, BufferedBody, Peer, Refusal
 
 from .answer import Answer, Answerer
+from .credentials import NO_ACCESS, Access, Upstreams, headers_to_remove, query_to_remove
 from .request_id import new_request_id, sane_request_id
 from .settings import host_port, is_unix, unix_path
 
@@ -65,8 +64,10 @@ class CheckService:
         max_body_bytes: int,
         now: Callable[[], float],
         monotonic: Callable[[], float],
+        upstreams: Upstreams,
     ) -> None:
         self._answerer = answerer
+        self._upstreams = upstreams
         self._trusted = trusted
         self._max_body_bytes = max_body_bytes
         self._now = now
@@ -136,7 +137,9 @@ class CheckService:
     def _respond(self, request: AgentRequest, answer: Answer) -> CheckResponse:
         decision, reply = answer.decision, answer.reply
         if reply is None:
-            return _allowed(request, decision)
+            # Only whom we believe gets a credential, and a route is what they say that it is.
+            access = self._upstreams.access(request.context) if self._trusted else NO_ACCESS
+            return _allowed(request, decision, access)
         response = CheckResponse()
         _describe(response, decision.outcome, *_facts(decision))
         response.dynamic_metadata.fields["requestId"].string_value = decision.request_id
@@ -152,11 +155,11 @@ class CheckService:
         return response
 
 
-def _allowed(request: AgentRequest, decision: Decision) -> CheckResponse:
+def _allowed(request: AgentRequest, decision: Decision, access: Access) -> CheckResponse:
     headers = request.headers
     internal = request.context.get("internal") == "true" and decision.identity is not None
     response = CheckResponse()
-    response.CopyFrom(_allowance(*_facts(decision), internal, tuple(credential_headers(headers))))
+    response.CopyFrom(_allowance(*_facts(decision), internal, headers_to_remove(headers, access)))
     request_id = decision.request_id
     response.dynamic_metadata.fields["requestId"].string_value = request_id
     ok = response.ok_response
@@ -170,8 +173,13 @@ def _allowed(request: AgentRequest, decision: Decision) -> CheckResponse:
             for name in headers
             if name.startswith("x-kalguard-") and name not in ours and name != "x-kalguard-token"
         )
-    if "eyJ" in request.path:  # how every JWT begins
-        ok.query_parameters_to_remove.extend(token_parameters(request.path))
+    # Never into the template: what is kept there outlives a rotation, and is shared.
+    if access.header:
+        _set(ok.headers, access.header, access.value)
+    if access.query:
+        ok.query_parameters_to_set.add(key=access.query, value=access.value)
+    if "?" in request.path:
+        ok.query_parameters_to_remove.extend(query_to_remove(request.path, access))
     return response
 
 
@@ -192,13 +200,6 @@ def _allowance(
     ok.headers_to_remove.extend(credentials)
     _set(ok.response_headers_to_add, _REQUEST_ID, "")
     return response
-
-
-def token_parameters(path: str) -> list[str]:
-    """Names of the query parameters that hold something like a token: no upstream gets one, wherever it stood."""
-    query = path.partition("?")[2]
-    pairs = (pair.partition("=") for pair in query.split("&"))
-    return list(dict.fromkeys(name for name, _, value in pairs if name and looks_like_token(unquote_plus(value))))
 
 
 def _headers(http: Any) -> dict[str, str]:
@@ -261,12 +262,18 @@ class GrpcServer:
         tls_key: Path | None = None,
         tls_client_ca: Path | None = None,
         reflection: bool = False,
+        upstreams: Upstreams | None = None,
     ) -> None:
         self._address = address
         self._credentials = _credentials(tls_cert, tls_key, tls_client_ca)
         self.trusted = is_unix(address) or tls_client_ca is not None or trust == "network"
         self._service = CheckService(
-            answerer, trusted=self.trusted, max_body_bytes=max_body_bytes, now=now, monotonic=monotonic
+            answerer,
+            trusted=self.trusted,
+            max_body_bytes=max_body_bytes,
+            now=now,
+            monotonic=monotonic,
+            upstreams=upstreams or Upstreams(),
         )
         self._server = grpc.aio.server(
             options=(

@@ -36,6 +36,7 @@ from kalguard_core.identity import (
 from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
 
+from .credentials import Access, CredentialError, Upstreams
 from .health import Check
 from .metrics import Metrics
 from .settings import Settings, SettingsError
@@ -44,6 +45,7 @@ from .settings import Settings, SettingsError
 SETTLE_SECONDS: Final = 0.05
 SETTLE_LIMIT_SECONDS: Final = 0.5  # a file that never rests must not hold up the revocations beside it
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
+_UPSTREAM: Final = "upstream:"
 _log = structlog.get_logger("kalguard.reload")
 
 Contents = tuple[bytes, ...]
@@ -66,9 +68,9 @@ class _Watched:
     name: str
     paths: tuple[Path, ...]
     parse: Callable[[Contents], Any]
-    value: Any = None
+    value: Any = field(default=None, repr=False)
     version: str = ""
-    contents: Contents | None = None
+    contents: Contents | None = field(default=None, repr=False)
     error: str = ""
     rejected: Reading | None = field(default=None, repr=False)
 
@@ -101,9 +103,20 @@ class Documents:
     """All documents that can change while we run.
 
     `replace` is called with a new `Snapshot` after each change. Construct, `load()`, then run `watch()`.
+    `upstreams` holds the credentials of upstreams; each is a document of its own, so that a bad file holds up the
+    rotation of no other. `environ`: where variables that hold a credential are looked up.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, replace: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        replace: Callable[[Snapshot], None],
+        *,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.upstreams = Upstreams()
+        self._environ = environ
         self._settings = settings
         self._metrics = metrics
         self._replace = replace
@@ -134,6 +147,7 @@ class Documents:
                     (*_paths(settings.token_secret_file), *map(Path, settings.token_keys_path)),
                     self._parse_keys,
                 ),
+                *map(self._watch_credential, settings.upstreams),
             )
         }
         paths = [path for watched in self._watched.values() for path in watched.paths]
@@ -182,7 +196,7 @@ class Documents:
         async with self._reloading:
             readings = await self._settled()
             results = {name: await self._apply(watched, readings[name]) for name, watched in self._watched.items()}
-            if any(result.changed for result in results.values()):
+            if any(result.changed for name, result in results.items() if not name.startswith(_UPSTREAM)):
                 self._replace(self.snapshot())
             return results
 
@@ -324,6 +338,8 @@ class Documents:
 
     def _setting(self, watched: _Watched, error: OSError) -> str:
         """The variable that names the file of `error`."""
+        if watched.name.startswith(_UPSTREAM):
+            return f"upstreams.{watched.name.removeprefix(_UPSTREAM)}.credential.file"
         if watched.name != "keys":
             return f"KALGUARD_{watched.name.upper()}_PATH"
         secret = self._settings.token_secret_file
@@ -336,6 +352,8 @@ class Documents:
         watched.value, watched.contents, watched.rejected = value, contents, None
         watched.version = getattr(value, "version", "") or _version(watched, contents)
         watched.error = ""
+        if isinstance(value, Access):
+            self.upstreams.put(watched.name.removeprefix(_UPSTREAM), value)
         self._metrics.document(watched.name, watched.version, degraded=False)
 
     def _clear(self, watched: _Watched) -> None:
@@ -344,6 +362,28 @@ class Documents:
             _log.info("reload_recovered", document=watched.name, version=watched.version)
             watched.error, watched.rejected = "", None
             self._metrics.document(watched.name, watched.version, degraded=False)
+
+    def _watch_credential(self, name: str) -> _Watched:
+        """The credential of upstream `name`, a document without contents where it comes from the environment."""
+        settings = self._settings.upstreams[name]
+        source = settings.credential
+
+        def parse(contents: Contents) -> Access:
+            where, secret = f"upstreams.{name}", contents[0] if contents else None
+            if source is not None and source.file is not None:
+                where += f".credential.file ({source.file})"
+            elif source is not None and source.env is not None:
+                where += ".credential.env"  # not its name: that might be a secret in the wrong place
+                value = self._environ.get(source.env)
+                if value is None:
+                    raise CredentialError(f"{where}: the variable that it names is not set")
+                secret = os.fsencode(value)
+            try:
+                return Access.of(settings, secret)
+            except CredentialError as error:
+                raise CredentialError(f"{where}: the credential {error}") from None
+
+        return _Watched(f"{_UPSTREAM}{name}", _paths(source.file if source else None), parse)
 
     def _parse_keys(self, contents: Contents) -> KeySet:
         settings = self._settings
@@ -418,6 +458,8 @@ def _secret(secret: bytes, setting: str) -> KeySet:
 
 
 def _version(watched: _Watched, contents: Contents) -> str:
+    if watched.name.startswith(_UPSTREAM):
+        return "passthrough" if watched.value.passthrough else "set"
     if watched.name == "keys":  # never a digest of a secret: it could be searched for
         count = len(watched.value.names) if watched.value is not None else 0
         return f"{count} key" if count == 1 else f"{count} keys"

@@ -178,6 +178,7 @@ class Application:
                 tls_key=settings.grpc_tls_key,
                 tls_client_ca=settings.grpc_tls_client_ca,
                 reflection=settings.grpc_reflection,
+                upstreams=self._documents.upstreams,
             )
             self.addresses["grpc"] = await self._grpc.start()
         if settings.http:

@@ -8,6 +8,7 @@ be used stops the start and names the variable or the line; nothing is silently 
 from __future__ import annotations
 
 import difflib
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -28,6 +29,12 @@ PREFIX: Final = "KALGUARD_"
 # Read by other parts of the command, so they are no misspelling of a setting.
 OTHER_VARIABLES: Final = frozenset({"KALGUARD_CONFIG", "KALGUARD_ENVOY", "KALGUARD_TOKEN"})
 MIB: Final = 1024 * 1024
+_PROBLEMS: Final = {
+    "extra_forbidden": "unknown key",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "missing": "a key is missing",
+}
 
 
 class SettingsError(Exception):
@@ -53,6 +60,83 @@ def _names(value: object) -> object:
 
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+def _mapping(value: object) -> object:
+    """A mapping as an environment variable carries one: JSON or YAML text."""
+    if isinstance(value, str):
+        try:
+            return Document(value, "").value
+        except DocumentError as error:
+            raise ValueError(f"must be a mapping: {error.problem}") from None
+    return value
+
+
+# Names that steer a connection or a message are no place for a secret, and ours and Envoy's are said by us only.
+_UNFIT_HEADERS: Final = frozenset(
+    {"connection", "content-length", "content-type", "expect", "host", "keep-alive", "proxy-connection", "te"}
+    | {"trailer", "transfer-encoding", "upgrade", "content-encoding", "accept-encoding"}
+)
+_UNFIT_PREFIXES: Final = ("x-kalguard-", "x-envoy-", "x-forwarded-")
+_HEADER_LETTERS: Final = frozenset(string.ascii_lowercase + string.digits + "-")
+_QUERY_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "-._")
+_VARIABLE_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "_")
+
+
+class CredentialSettings(BaseModel):
+    """Where a credential comes from: a file or an environment variable, never the settings themselves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path | None = Field(None, description="File that holds it, and nothing else; read again when it changes.")
+    env: str | None = Field(None, description="Environment variable that holds it.")
+
+    @model_validator(mode="after")
+    def _one(self) -> CredentialSettings:
+        if (self.file is None) == (self.env is None):
+            raise ValueError("say either file or env")
+        # A secret that somebody wrote here by mistake must not be quoted by "cannot read …".
+        if self.file is not None and not self.file.is_absolute():
+            raise ValueError("file must be an absolute path")
+        if self.env is not None and (
+            not self.env or self.env[0].isdigit() or not _VARIABLE_LETTERS.issuperset(self.env)
+        ):
+            raise ValueError("env must be the name of an environment variable")
+        return self
+
+
+class UpstreamSettings(BaseModel):
+    """What one upstream wants of those who call it. The key is its name in the routes: `openai_openai`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    credential: CredentialSettings | None = Field(None, description="Where its credential comes from.")
+    header: str | None = Field(None, description="Header that carries it; authorization if neither is said.")
+    scheme: str | None = Field(None, description="Word before it; Bearer in authorization, else none.")
+    query: str | None = Field(None, description="Query member that carries it instead of a header.")
+    passthrough: Flag = Field(False, description="The agent's own credentials go on instead.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> UpstreamSettings:
+        if self.passthrough == (self.credential is not None):
+            raise ValueError("say either credential or passthrough: true")
+        if self.credential is None and (self.header, self.scheme, self.query) != (None, None, None):
+            raise ValueError("header, scheme and query belong to a credential")
+        if self.query is not None and (self.header is not None or self.scheme is not None):
+            raise ValueError("say either header or query")
+        header, scheme, query = self.header, self.scheme, self.query
+        if header is not None and (
+            not header
+            or not _HEADER_LETTERS.issuperset(header)
+            or header in _UNFIT_HEADERS
+            or header.startswith(_UNFIT_PREFIXES)
+        ):
+            raise ValueError("header must be a header's name in lower case, and none that HTTP, Envoy or KalGuard own")
+        if scheme and not _HEADER_LETTERS.issuperset(scheme.lower()):
+            raise ValueError("scheme must be one word, like Bearer")
+        if query is not None and (not query or not _QUERY_LETTERS.issuperset(query)):
+            raise ValueError("query must be a plain name, like key")
+        return self
 
 
 class Settings(BaseModel):
@@ -95,6 +179,10 @@ class Settings(BaseModel):
     allow_unsigned_tokens: Flag = Field(False, description="Accept unsigned tokens. Never outside a laboratory.")
     revocations_path: Path | None = Field(None, description="Revoked token hashes, token ids and agents.")
     principals_path: Path | None = Field(None, description="mTLS principals and the agents they are.")
+
+    upstreams: Annotated[dict[str, UpstreamSettings], BeforeValidator(_mapping)] = Field(
+        {}, description="Credentials of upstreams, by the name of the upstream; see docs/credentials.md."
+    )
 
     # -- what they may do ---------------------------------------------------------------------------------
     policy_path: Path | None = Field(None, description="Policy document; without one every request is denied.")
@@ -228,7 +316,7 @@ def load_settings(environ: Mapping[str, str], config: Path | None = None) -> tup
     """
     path = config or (Path(environ["KALGUARD_CONFIG"]) if environ.get("KALGUARD_CONFIG") else None)
     values, document = _from_file(path) if path else ({}, None)
-    warnings = []
+    unknown = []
     for name, value in environ.items():
         field = name.removeprefix(PREFIX).lower()
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES or value == "":
@@ -236,13 +324,19 @@ def load_settings(environ: Mapping[str, str], config: Path | None = None) -> tup
         if field in Settings.model_fields:
             values[field] = value
             continue
-        close = difflib.get_close_matches(field, Settings.model_fields, 1)
-        hint = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
-        warnings.append(f"{name} is not a setting and is ignored{hint}")
+        unknown.append(name)
     try:
-        return Settings.model_validate(values), warnings
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error, environ, document)) from None
+    holders = {upstream.credential.env for upstream in settings.upstreams.values() if upstream.credential}
+    return settings, [_ignored(name) for name in unknown if name not in holders]
+
+
+def _ignored(name: str) -> str:
+    close = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), Settings.model_fields, 1)
+    hint = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
+    return f"{name} is not a setting and is ignored{hint}"
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], Document]:
@@ -265,6 +359,7 @@ def _from_file(path: Path) -> tuple[dict[str, Any], Document]:
 def _explain(error: ValidationError, environ: Mapping[str, str], document: Document | None) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    message = _PROBLEMS.get(first["type"], message)
     if not first["loc"]:
         return message
     field = str(first["loc"][0])
@@ -272,5 +367,16 @@ def _explain(error: ValidationError, environ: Mapping[str, str], document: Docum
     if environ.get(variable):
         return f"{variable}: {message}"
     if document is not None and field in document.value:
-        return str(document.error((field,), message))
+        return str(document.error(_known(first["loc"], document.value), message))
     return f"{variable}: {message}"
+
+
+def _known(loc: tuple[int | str, ...], value: Any) -> tuple[int | str, ...]:
+    """The part of `loc` that stands in the file; the last of an unknown key is left out, it may be a secret."""
+    path: list[int | str] = []
+    for part in loc[:-1] if len(loc) > 2 else loc:
+        if not isinstance(value, dict) or part not in value:
+            break
+        path.append(part)
+        value = value[part]
+    return tuple(path)

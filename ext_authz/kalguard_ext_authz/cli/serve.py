@@ -97,7 +97,7 @@ def _list_settings(as_json: bool) -> None:
 
 def default_text(value: object) -> str | None:
     """A setting's default as it would be written in a variable; None where there is none."""
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return None
     if isinstance(value, bool):
         return str(value).lower()

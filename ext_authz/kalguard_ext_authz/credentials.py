@@ -1,0 +1,171 @@
+"""The credentials that upstreams want: what an allowed request gets, and what it loses.
+
+Rules of this file: a credential belongs to one upstream, by the name that the matched route gives (`upstream`, which
+only a trusted caller can say); neither host nor path that an agent writes has a say. What the agent itself sent as a
+credential never goes on, unless the operator said `passthrough`. A secret stands in one attribute that no `repr`
+shows, and no message quotes what was read: it may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote, unquote_plus
+
+from kalguard_core.identity import credential_headers, looks_like_token
+
+from .settings import UpstreamSettings
+
+MAX_CREDENTIAL_BYTES: Final = 16 * 1024  # Google's and Azure's access tokens have 1 to 4 KiB
+AUTHORIZATION: Final = "authorization"
+# Beside those that the gate itself reads a token from (`CREDENTIAL_HEADERS`): with these, clients and gateways of
+# vendors say who pays. Those of AWS belong to a signature that the agent made.
+VENDOR_HEADERS: Final = (
+    "ocp-apim-subscription-key",
+    "x-access-token",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-auth-token",
+    "x-authorization",
+    "x-functions-key",
+    "x-goog-iam-authorization-token",
+)
+VENDOR_QUERY: Final = frozenset(
+    {
+        "access-token",
+        "access_token",
+        "accesstoken",
+        "api-key",
+        "api_key",
+        "apikey",
+        "auth_token",
+        "authorization",
+        "bearer_token",
+        "client_secret",
+        "key",
+        "oauth_token",
+        "ocp-apim-subscription-key",
+        "subscription-key",
+        "token",
+        "x-amz-algorithm",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-amz-signedheaders",
+        "x-api-key",
+        "x-goog-algorithm",
+        "x-goog-api-key",
+        "x-goog-credential",
+        "x-goog-signature",
+    }
+)
+
+
+class CredentialError(ValueError):
+    """A credential that cannot be sent. `str()` says why, and nothing of what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What goes to one upstream with an allowed request.
+
+    `header` or `query` is the name under which `value` goes there; both are "" where there is no credential.
+    `passthrough`: the agent's own credentials go on.
+    """
+
+    header: str = ""
+    query: str = ""
+    value: str = field(default="", repr=False)
+    passthrough: bool = False
+
+    @classmethod
+    def of(cls, settings: UpstreamSettings, secret: bytes | None) -> Access:
+        """What `settings` say, with the bytes that the file or variable held. Raises `CredentialError`."""
+        if secret is None:
+            return cls(passthrough=settings.passthrough)
+        text = _text(secret)
+        if settings.query is not None:
+            # a "&" in it would be another member
+            return cls(query=settings.query, value=quote(text, safe=""))
+        header = settings.header or AUTHORIZATION
+        scheme = settings.scheme if settings.scheme is not None else "Bearer" if header == AUTHORIZATION else ""
+        return cls(header=header, value=f"{scheme} {text}" if scheme else text)
+
+
+NO_ACCESS: Final = Access()
+"""Of an upstream that the settings say nothing about: the agent's credentials go, and none comes."""
+
+
+class Upstreams:
+    """The access of each upstream, as it is now."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Access] = {}
+
+    def put(self, name: str, access: Access) -> None:
+        """From now on."""
+        self._entries[name] = access
+
+    def access(self, context: Mapping[str, str]) -> Access:
+        """Of the upstream that `context` (of a route that a trusted caller matched) names."""
+        return self._entries.get(context.get("upstream", ""), NO_ACCESS)
+
+
+def headers_to_remove(headers: Mapping[str, str], access: Access) -> tuple[str, ...]:
+    """Names of the credential headers of the agent that must not go on, without the one that will be set."""
+    if access.passthrough:
+        return tuple(name for name in credential_headers(headers) if _is_ours(name, headers[name]))
+    found = [*credential_headers(headers), *(name for name in VENDOR_HEADERS if name in headers)]
+    # Envoy removes after it sets: a name in both lists would be lost.
+    return tuple(name for name in found if name != access.header)
+
+
+def query_to_remove(path: str, access: Access) -> list[str]:
+    """Names, as they are written, of the query members of the agent that must not go on.
+
+    Tokens never go on, whatever their name is. Envoy compares names as they are written, upstreams decode them.
+    """
+    query = path.partition("?")[2]
+    if not query:
+        return []
+    names = dict.fromkeys(
+        name
+        for name, pair in ((pair.partition("=")[0], pair) for pair in query.split("&"))
+        if name != access.query and any(_is_credential(part, access.passthrough) for part in pair.split(";"))
+    )
+    return [name for name in names if name]
+
+
+def _is_credential(member: str, passthrough: bool) -> bool:
+    name, _, value = member.partition("=")
+    if looks_like_token(unquote_plus(value)):
+        return True
+    # some servers read `key[]=` as `key`, and no vendor minds case
+    return not passthrough and unquote_plus(name).partition("[")[0].strip().casefold() in VENDOR_QUERY
+
+
+def _is_ours(name: str, value: str) -> bool:
+    """Whether a credential header is for us and not for the upstream."""
+    return name in ("x-kalguard-token", "proxy-authorization") or any(
+        looks_like_token(word) for word in value.replace(",", " ").split()
+    )
+
+
+def _text(secret: bytes) -> str:
+    data = secret.removesuffix(b"\n").removesuffix(b"\r")  # what editors and `echo` leave behind
+    if not data:
+        raise CredentialError("is empty")
+    if len(data) > MAX_CREDENTIAL_BYTES:
+        raise CredentialError(f"has more than {MAX_CREDENTIAL_BYTES} bytes")
+    if any(not 0x20 <= byte <= 0x7E for byte in data):
+        raise CredentialError("must be one line of printable ASCII")
+    text = data.decode("ascii")
+    if text != text.strip():
+        raise CredentialError("begins or ends with a space")
+    return text
