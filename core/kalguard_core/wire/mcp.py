@@ -1,29 +1,53 @@
-"""Model Context Protocol over streamable HTTP: JSON-RPC 2.0 calls, notifications and answers of a client.
+"""Model Context Protocol over streamable HTTP and over HTTP+SSE: calls, notifications and answers of a client.
 
-Rules of this file: a method that is not in the tables below is denied; names are exact, so are the members of
-a message; what a header says twice must agree with the body. One call that is refused refuses the whole batch,
-since a transport cannot forward half of a body.
-Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports and the schema beside it.
+Rules of this file: a method that is not in `mcp_methods` for the declared version is denied; names are exact, so
+are the members of a message; what a header says twice must agree with the body. Text that is no argument of a tool
+is scored. One call that is refused refuses the whole batch, since a transport cannot forward half of a body.
+Source: https://modelcontextprotocol.io/specification (2024-11-05 to 2026-07-28), "transports".
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ..action import Action, Message, Scalar
-from ..codes import TOOL_EXECUTE, Capability, ErrorCode, Outcome
-from ..decision import Decision, Reply, Verdict
+from ..action import Action, Attribute, Message
+from ..codes import CONTENT_MEDIA, TOOL_EXECUTE, Capability, ErrorCode
+from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
-from .answers import headers, message, plain_reply
-from .base import Endpoint, Reading, RefusedReading, Route
+from . import jsonrpc
+from .answers import headers, plain_reply
+from .base import Endpoint, Reading, Route
+from .endpoints import read_query, segment_value
 from .headers import path_in_route, refuse_overrides, refuse_query, require_json
-from .json import JsonError, encode_json, parse_json
-from .text import TooMuchText, collect, shown
+from .json import encode_json
+from .jsonrpc import Answer, Call, Invalid
+from .mcp_methods import (
+    BATCHES,
+    CALL_TOOL,
+    COMPLETE,
+    INITIALIZE,
+    INPUT_RESPONSES,
+    LISTEN,
+    METHODS,
+    NOTIFICATION,
+    STATELESS,
+    SUBSCRIBE,
+    VERSIONS,
+    Method,
+    is_understood,
+    plain_name,
+    plain_uri,
+)
+from .media import MediaError, media_text, media_type_of
+from .prompt import BodyError, unwrap
+from .text import INNER, MAX_TEXTS, Place, TooMuchText, collect, collect_names, place_name, shown
 
 _PATHS: Final = frozenset({"", "/", "/mcp"})
+_MESSAGES: Final = frozenset({"/messages", "/messages/", "/message", "", "/"})
+_SESSION: Final = frozenset({"session_id", "sessionId"})
 _POST: Final = Route("mcp.post")
 _LISTEN: Final = Route("mcp.listen", reads_body=False)
 _TERMINATE: Final = Route("mcp.terminate", reads_body=False)
@@ -31,38 +55,40 @@ _TERMINATE: Final = Route("mcp.terminate", reads_body=False)
 _TOOL_CAPABILITIES: Final = (Capability.TOOL_EXECUTE.value,)
 _CAPABILITIES: Final = (Capability.TOOL_READ.value,)
 
-_CALL_TOOL: Final = "tools/call"
-_INITIALIZE: Final = "initialize"
-_REQUESTS: Final = frozenset({_INITIALIZE, "ping", "tools/list", _CALL_TOOL})
-_NOTIFICATIONS: Final = frozenset(
-    {
-        "notifications/initialized",
-        "notifications/cancelled",
-        "notifications/progress",
-        "notifications/roots/list_changed",
-    }
-)
-_CALL_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
-_ANSWER_MEMBERS: Final = frozenset({"jsonrpc", "id", "result", "error"})
-# Not among them: `task`, whose result is fetched by methods that are not understood.
-_CALL_PARAMS: Final = frozenset({"name", "arguments", "_meta"})
-
-_MAX_BATCH: Final = 64
-_MAX_METHOD: Final = 128
-_MAX_ID: Final = 256
-_MAX_TOOL: Final = 256
-_MAX_NODES: Final = 250_000
+_MAX_RESOURCES: Final = 63
+_MAX_MEDIA: Final = 63
 
 # Longest value of the headers that servers keep or compare (a session id may be a signed token).
-_HEADER_LENGTHS: Final = {"mcp-session-id": 1024, "mcp-protocol-version": 32, "last-event-id": 1024}
+_HEADER_LENGTHS: Final = {
+    "mcp-session-id": 1024,
+    "mcp-protocol-version": 32,
+    "mcp-method": jsonrpc.MAX_METHOD,
+    "mcp-name": 4096,
+}
+_MIRRORED_ARGUMENT: Final = "mcp-param-"
+_MAX_EVENT_ID: Final = 1024
 _VISIBLE: Final = frozenset(map(chr, range(0x21, 0x7F))) - {","}  # a comma joins repeated headers
 
-# JSON-RPC codes by error code: -32000 to -32019 are free for implementations, but the SDKs use -32000 and
-# -32001 for themselves and -32002 was once the specification's.
-_PARSE_ERROR: Final = -32700
-_METHOD_NOT_FOUND: Final = -32601
+_PLAIN_CALL: Final = frozenset({"name", "arguments"})
+_META: Final = "_meta"
+_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
+_CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
+_META_NAMES: Final = frozenset(
+    {
+        _VERSION,
+        _CLIENT_CAPABILITIES,
+        "io.modelcontextprotocol/clientInfo",
+        "io.modelcontextprotocol/logLevel",
+        "io.modelcontextprotocol/related-task",
+        "io.modelcontextprotocol/subscriptionId",
+        "progressToken",
+    }
+)
+
+# -32000 to -32019 are free for implementations, but the SDKs use -32000 and -32001 for themselves and -32002 was
+# once the specification's.
 _RPC_CODES: Final[Mapping[ErrorCode, int]] = {
-    ErrorCode.BAD_REQUEST: -32600,
+    ErrorCode.BAD_REQUEST: jsonrpc.INVALID_REQUEST,
     ErrorCode.AUTH_FAILED: -32003,
     ErrorCode.TOKEN_REVOKED: -32003,
     ErrorCode.CAPABILITY_DENIED: -32004,
@@ -70,115 +96,451 @@ _RPC_CODES: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.REQUIRE_APPROVAL: -32006,
     ErrorCode.PROMPT_BLOCKED: -32007,
     ErrorCode.TOOL_DENIED: -32008,
-    ErrorCode.NOT_FOUND: -32600,
-    ErrorCode.METHOD_NOT_ALLOWED: -32600,
+    ErrorCode.NOT_FOUND: jsonrpc.INVALID_REQUEST,
+    ErrorCode.METHOD_NOT_ALLOWED: jsonrpc.INVALID_REQUEST,
     ErrorCode.REQUEST_TIMEOUT: -32009,
     ErrorCode.PAYLOAD_TOO_LARGE: -32010,
-    ErrorCode.UNSUPPORTED_MEDIA_TYPE: -32600,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: jsonrpc.INVALID_REQUEST,
     ErrorCode.RATE_LIMIT_EXCEEDED: -32011,
-    ErrorCode.INTERNAL: -32603,
+    ErrorCode.INTERNAL: jsonrpc.INTERNAL_ERROR,
     ErrorCode.AUDIT_UNAVAILABLE: -32012,
     ErrorCode.STATE_UNAVAILABLE: -32013,
 }
-_UNREADABLE: Final = "the body is not valid JSON"
-
-
-class _Invalid(Exception):
-    """A message that is not JSON-RPC 2.0 as MCP uses it."""
+_HEADER_MISMATCH: Final = -32020
+_UNSUPPORTED_VERSION: Final = -32022
+_MISMATCH: Final = "the header mcp-"
 
 
 class Mcp:
-    """The streamable HTTP endpoint of an MCP server."""
+    """An MCP server: streamable HTTP, or HTTP+SSE where the route's context says `transport: sse`."""
 
     kind = "mcp"
     title = "Model Context Protocol (MCP)"
-    endpoints: tuple[Endpoint, ...] = ()
-    refused: tuple[tuple[str, str], ...] = ()
+    endpoints: tuple[Endpoint, ...] = (
+        Endpoint(
+            "POST",
+            "/mcp",
+            "mcp.post",
+            "`tool:execute` of the called tool, `mcp:<method>`, `mcp:response`",
+            "each message, by its method: see the methods",
+            (),
+        ),
+        Endpoint("GET", "/mcp", "mcp.listen", "`mcp:listen`", "nothing: it opens the server's stream", (), body=False),
+        Endpoint("DELETE", "/mcp", "mcp.terminate", "`mcp:terminate`", "nothing: it ends the session", (), body=False),
+        Endpoint("GET", "/sse", "mcp.listen", "`mcp:listen`", "nothing; only with `transport: sse`", (), body=False),
+        Endpoint(
+            "POST",
+            "/messages",
+            "mcp.post",
+            "as POST of `/mcp`, without batches; only with `transport: sse`",
+            "one message; `/message` and `/messages/` are read in the same way",
+            (),
+            _SESSION,
+        ),
+    )
+    methods: tuple[Method, ...] = tuple(METHODS.values())
+    """What a message may ask for, for the documentation."""
+    refused: tuple[tuple[str, str], ...] = (
+        ("methods that are not listed, or not in the declared version", "what they would do is not known"),
+        ("a batch in another version than 2025-03-26", "other versions have none, so servers disagree about it"),
+        ("headers `mcp-method`, `mcp-name`, `mcp-param-…` that disagree with the body", "others route by them"),
+        ("version 2026-07-28 without `mcp-method`, `mcp-name` or `_meta`", "that version requires them"),
+        ("other headers that begin with `mcp-`", "a server may read in them what we did not"),
+        ("an unknown protocol version", "its messages may mean something else"),
+        ("a URI in another spelling (dot segments, needless escapes, `FILE:`)", "rules compare URIs as text"),
+        ("unknown members of a tool call", "a server may act on them"),
+        ("images, sound and other blobs in answers of the client", "`content:media`: a rule must name them"),
+    )
     answers_itself = False
 
     def route(self, request: AgentRequest) -> Route:
         """POST (messages), GET (the server's stream) or DELETE (end of session) of the one endpoint."""
+        if request.context.get("transport") == "sse":
+            return _sse_route(request)
         if path_in_route(request) not in _PATHS:
             raise Refusal(ErrorCode.NOT_FOUND, f"unknown MCP endpoint {shown(request.route_path, 128)}")
-        if request.method not in ("POST", "GET", "DELETE"):
+        method, fields = request.method, request.headers
+        if method not in ("POST", "GET", "DELETE"):
             raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "an MCP endpoint answers to POST, GET and DELETE")
         refuse_query(request)
-        refuse_overrides(request.headers)
-        _check_headers(request.headers)
-        if request.method == "POST":
+        refuse_overrides(fields)
+        _check_headers(fields)
+        if method == "POST":
             return _POST
-        if request.method == "DELETE":
+        if fields.get("mcp-protocol-version") in STATELESS:
+            raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "this protocol version has no sessions: only POST is left")
+        if method == "DELETE":
             return _TERMINATE
-        if "text/event-stream" not in request.headers.get("accept", "").lower():
-            raise Refusal(ErrorCode.BAD_REQUEST, "GET opens the server's stream: accept text/event-stream")
+        _require_stream(fields)
         return _LISTEN
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
         """The calls in the body, in order; for GET and DELETE one action that stands for the method."""
+        fields = request.headers
         if not route.reads_body:
-            if body or request.body.size_hint or _announces_body(request.headers):
+            if body or request.body.size_hint or _announces_body(fields):
                 raise Refusal(ErrorCode.BAD_REQUEST, f"a {request.method} request must not have a body")
             name = f"mcp:{route.name.removeprefix('mcp.')}"
-            return Reading((_plain(name, request, {}, expects_reply=False),))
-        require_json(request.headers)
+            return Reading((_Reader(request).plain(name, None, expects_reply=False),))
+        require_json(fields)
+        document = jsonrpc.read_document(body)
+        batch = type(document) is list
+        reader = _Reader(request, batch=batch)
         try:
-            document = parse_json(body, max_nodes=_MAX_NODES)
-        except JsonError as error:
-            raise Refusal(ErrorCode.BAD_REQUEST, f"{_UNREADABLE}: {error}") from None
-        if type(document) is list:
-            return Reading(_read_batch(document, request))
-        try:
-            action = _read_message(document, request, batch=False)
-            _check_mirrored(request.headers, document)
-        except _Invalid as error:
-            raise _refused(ErrorCode.BAD_REQUEST, str(error), _known([document], request, batch=False)) from None
-        if not _is_understood(action):
-            raise _refused(ErrorCode.POLICY_DENY, _not_supported(action), (action,))
-        return Reading((action,))
+            actions = reader.read_batch(document) if batch else reader.read(jsonrpc.read_message(document))
+        except (Invalid, BodyError) as error:
+            raise jsonrpc.refusal(error.code, str(error), reader.known(document)) from None
+        except TooMuchText:
+            raise jsonrpc.refusal(
+                ErrorCode.BAD_REQUEST, "the message holds too many texts", reader.known(document)
+            ) from None
+        for action in actions:
+            if _is_unknown(action):
+                method = str(action.attributes.get("method"))
+                raise jsonrpc.refusal(ErrorCode.POLICY_DENY, jsonrpc.not_supported("MCP", method), actions)
+        return Reading(actions)
 
     def reply(self, request: AgentRequest, decision: Decision) -> Reply:
         """A JSON-RPC error for each call that waits for an answer, over HTTP 200 so that the session lives on.
 
         401 stays 401, so that the client signs in again. What waits for no answer gets the status of the
-        decision. A body whose calls are not known gets one error without id.
+        decision. A body whose calls are not known gets one error without id. Over HTTP+SSE the body of a POST is
+        no answer, so only the status can tell the client.
         """
         if decision.status == 401 or request.method != "POST":
             return plain_reply(decision)
-        if not decision.verdicts:
-            error = _error(None, decision, decision.code, message(decision))
-            return Reply(decision.status, encode_json(error), headers(decision))
-        waiting = [verdict for verdict in decision.verdicts if verdict.action.expects_reply]
-        if not waiting:
+        errors = jsonrpc.errors(decision, _RPC_CODES, _is_unknown)
+        if errors is None:
             return plain_reply(decision)
-        errors = [_answer(verdict, decision) for verdict in waiting]
-        batch = waiting[0].action.attributes.get("batch") is True
-        return Reply(200, encode_json(errors if batch else errors[0]), headers(decision))
+        if decision.code is ErrorCode.BAD_REQUEST:
+            for each in errors if isinstance(errors, list) else [errors]:
+                _name_mismatch(each["error"], request.headers.get("mcp-protocol-version"))
+        unknown = not decision.verdicts or request.context.get("transport") == "sse"
+        return Reply(decision.status if unknown else 200, encode_json(errors), headers(decision))
+
+
+def _sse_route(request: AgentRequest) -> Route:
+    """GET of the stream, or POST of a message to the session that the server named on it."""
+    path, fields = path_in_route(request), request.headers
+    refuse_overrides(fields)
+    if path == "/sse":
+        if request.method != "GET":
+            raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "the stream is opened with GET")
+        refuse_query(request)
+        _check_headers(fields)
+        _require_stream(fields)
+        return _LISTEN
+    if path not in _MESSAGES:
+        raise Refusal(ErrorCode.NOT_FOUND, f"unknown MCP endpoint {shown(request.route_path, 128)}")
+    if request.method != "POST":
+        raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "messages are sent with POST")
+    _check_headers(fields)
+    query = read_query(request.path.partition("?")[2], _SESSION)
+    if len(query) != 1 or segment_value(*query.values()) != next(iter(query.values())):
+        raise Refusal(ErrorCode.BAD_REQUEST, "a message needs exactly one session_id (or sessionId) in its query")
+    return _POST
+
+
+def _require_stream(fields: Mapping[str, str]) -> None:
+    if "text/event-stream" not in fields.get("accept", "").lower():
+        raise Refusal(ErrorCode.BAD_REQUEST, "GET opens the server's stream: accept text/event-stream")
 
 
 def _check_headers(fields: Mapping[str, str]) -> None:
-    for name, limit in _HEADER_LENGTHS.items():
-        value = fields.get(name)
-        if value is not None and not (0 < len(value) <= limit and _VISIBLE.issuperset(value)):
+    for name in fields:
+        if not name.startswith("mcp-"):
+            continue
+        limit = _HEADER_LENGTHS.get(name)
+        if limit is None:
+            if name.startswith(_MIRRORED_ARGUMENT):
+                continue
+            raise Refusal(ErrorCode.BAD_REQUEST, f"the header {shown(name)} is not known")
+        value = fields[name]
+        if name != "mcp-name" and not (0 < len(value) <= limit and _VISIBLE.issuperset(value)):
             raise Refusal(ErrorCode.BAD_REQUEST, f"the header {name} is not valid")
-    # They repeat arguments for intermediaries; which argument, only the tool's schema knows.
-    if "mcp-param-" in "\n".join(fields):
-        raise Refusal(ErrorCode.BAD_REQUEST, "mcp-param- headers are not supported: arguments belong in the body")
+    event = fields.get("last-event-id")
+    if event is not None and not (0 < len(event) <= _MAX_EVENT_ID and _VISIBLE.issuperset(event)):
+        raise Refusal(ErrorCode.BAD_REQUEST, "the header last-event-id is not valid")
+    version = fields.get("mcp-protocol-version")
+    if version is not None and version not in VERSIONS:
+        known = ", ".join(sorted(VERSIONS))
+        raise Refusal(ErrorCode.BAD_REQUEST, f"protocol version '{shown(version)}' is not supported (but {known})")
 
 
 def _announces_body(fields: Mapping[str, str]) -> bool:
     return fields.get("content-length", "0") != "0" or "transfer-encoding" in fields
 
 
-def _check_mirrored(fields: Mapping[str, str], document: Mapping[str, Any]) -> None:
-    """`Mcp-Method` and `Mcp-Name` (specification 2026-07-28) must say what the body says: others route by them."""
-    method = fields.get("mcp-method")
-    if method is not None and method != document.get("method"):
-        raise _Invalid("the header mcp-method does not match the body")
-    name = fields.get("mcp-name")
-    if name is not None:
-        params = document.get("params")
-        if type(params) is not dict or document.get("method") != _CALL_TOOL or _header_text(name) != params.get("name"):
-            raise _Invalid("the header mcp-name does not match the body")
+class _Reader:
+    """Reads the messages of one request."""
+
+    __slots__ = ("_batch", "_fields", "_server", "_sse", "_version")
+
+    def __init__(self, request: AgentRequest, *, batch: bool = False) -> None:
+        self._fields = request.headers
+        self._server = request.context.get("server")
+        self._sse = request.context.get("transport") == "sse"
+        self._version = request.headers.get("mcp-protocol-version")
+        self._batch = batch
+
+    def read_batch(self, messages: list[Any]) -> tuple[Action, ...]:
+        """The actions of a batch. Raises `Invalid`, `BodyError` or `TooMuchText`."""
+        if self._sse or (self._version is not None and self._version not in BATCHES):
+            raise Invalid("this protocol version has no batches")
+        if any(name.startswith(("mcp-method", "mcp-name", _MIRRORED_ARGUMENT)) for name in self._fields):
+            raise Invalid("the headers mcp-method, mcp-name and mcp-param- do not go with a batch")
+        found = jsonrpc.read_batch(messages)
+        if any(type(each) is Call and each.method == INITIALIZE for each in found):
+            raise Invalid("initialize must not be part of a batch")
+        return tuple([action for each in found for action in self.read(each)])
+
+    def read(self, message: Call | Answer) -> tuple[Action, ...]:
+        """The actions of one message; the first one is the message itself, and has all of its text."""
+        if type(message) is Answer:
+            return self._read_answer(message)
+        assert type(message) is Call
+        method, params = message.method, message.params
+        # A call without id would be run and never answered; a notification with one would be answered.
+        if message.waits == method.startswith(NOTIFICATION):
+            raise Invalid(f"'{shown(method)}' " + ("must not have an id" if message.waits else "must have an id"))
+        known = METHODS.get(method)
+        if known is None or not is_understood(method, self._version):
+            return (self.plain(f"mcp:{method}", method, call_id=message.call_id, expects_reply=message.waits),)
+        self._check_mirrored(known, message)
+        texts: list[Message] = []
+        media: list[Action] = []
+        if method == CALL_TOOL:
+            if not _PLAIN_CALL.issuperset(params):
+                self._read_params(known, params, texts, media)
+            return (self._tool_call(message, texts), *media)
+        self._read_params(known, params, texts, media)
+        action = self._other_call(known, message, texts)
+        if method == LISTEN:
+            return (action, *self._subscriptions(params))
+        return (action, *media) if media else (action,)
+
+    def plain(
+        self,
+        name: str,
+        method: str | None,
+        *,
+        call_id: str | int | None = None,
+        expects_reply: bool,
+        texts: list[Message] | None = None,
+        resource: str | None = None,
+        **more: Attribute,
+    ) -> Action:
+        """An action that is no tool call."""
+        attributes: dict[str, Attribute] = {} if method is None else {"method": method}
+        attributes.update(more)
+        self._add_context(attributes)
+        return Action(
+            name,
+            _CAPABILITIES,
+            resource=self._server if resource is None else resource,
+            messages=tuple(texts) if texts else (),
+            attributes=attributes,
+            call_id=call_id,
+            expects_reply=expects_reply,
+        )
+
+    def known(self, document: Any) -> tuple[Action, ...]:
+        """Stand-ins for the calls of an invalid body whose ids can be told, so that each gets its answer."""
+        return tuple(
+            self.plain("mcp:invalid", "invalid", call_id=call_id, expects_reply=True)
+            for call_id in jsonrpc.known_ids(document)
+        )
+
+    def _add_context(self, attributes: dict[str, Attribute]) -> None:
+        if self._server is not None:
+            attributes["server"] = self._server
+        if self._version is not None:
+            attributes["protocolVersion"] = self._version
+        if self._batch:
+            attributes["batch"] = True
+
+    def _check_mirrored(self, method: Method, call: Call) -> None:
+        """What the headers (specification 2026-07-28) and `_meta` repeat must be what the body says."""
+        fields, params, version = self._fields, call.params, self._version
+        meta = params.get(_META)
+        if type(meta) is dict and _VERSION in meta and meta[_VERSION] != version:
+            raise Invalid("the header mcp-protocol-version does not match params._meta")
+        named = fields.get("mcp-method")
+        if named is not None and named != call.method:
+            raise Invalid("the header mcp-method does not match the body")
+        name = fields.get("mcp-name")
+        if name is not None and (not method.mirrored or _header_text(name) != params.get(method.mirrored)):
+            raise Invalid("the header mcp-name does not match the body")
+        if version in STATELESS and call.waits:
+            if type(meta) is not dict or _VERSION not in meta or type(meta.get(_CLIENT_CAPABILITIES)) is not dict:
+                raise Invalid(f"params._meta must have {_VERSION} and {_CLIENT_CAPABILITIES}")
+            if named is None or (name is None and method.must_mirror):
+                raise Invalid(f"the header {'mcp-name' if named else 'mcp-method'} is required by protocol {version}")
+        for header in fields:
+            if header.startswith(_MIRRORED_ARGUMENT):
+                if version not in STATELESS or call.method != CALL_TOOL:
+                    raise Invalid("the headers mcp-param- only go with a tool call of a later protocol version")
+                _check_mirrored_argument(header, fields[header], params.get("arguments"))
+
+    def _read_params(
+        self, method: Method, params: Mapping[str, Any], texts: list[Message], media: list[Action]
+    ) -> None:
+        """All text of params but a tool's name and arguments. Raises `Invalid`, `BodyError` or `TooMuchText`."""
+        is_tool = method.name == CALL_TOOL
+        for name, value in params.items():
+            place = ("params", name)
+            if name == _META:
+                self._read_meta(value, texts)
+            elif name in method.members:
+                if is_tool and name in ("name", "arguments"):
+                    continue
+                collect(texts, method.role, value, place)
+                if name == INPUT_RESPONSES:
+                    self._read_media(value, place, texts, media)
+            elif is_tool:
+                raise Invalid(f"params.{shown(name)} of tools/call is not supported")
+            elif name.casefold() in (known.casefold() for known in method.members | {_META}):
+                raise Invalid(f"params.{shown(name)} is not a known member, but too much like one")
+            else:
+                collect_names(texts, "unread", (name,), ("params",))
+                collect(texts, "unread", value, place)
+        if texts:
+            unwrap(texts)
+
+    def _read_meta(self, meta: Any, texts: list[Message]) -> None:
+        if type(meta) is not dict:
+            raise Invalid("params._meta must be an object")
+        collect_names(texts, "tool", [name for name in meta if name not in _META_NAMES], ("params", _META))
+        for name, value in meta.items():
+            if name != _VERSION:  # which is known to be one
+                collect(texts, "tool", value, ("params", _META, name))
+
+    def _read_media(self, value: Any, place: Place, texts: list[Message], media: list[Action]) -> None:
+        """What is encoded in an answer of the client: text is read, anything else is an action of its own."""
+        for declared, data, where in _blobs(value, place):
+            media_type = media_type_of(declared)
+            if media_type is None:
+                raise Invalid(f"{place_name(where)} has no valid media type")
+            try:
+                text = media_text(media_type, data, encoded=True)
+            except MediaError as error:
+                raise Invalid(f"{place_name(where)} {error}") from None
+            if text is not None:
+                texts.append(Message("file", text, (*where, INNER)))
+                continue
+            if len(media) >= _MAX_MEDIA:
+                raise Invalid(f"an answer may hold at most {_MAX_MEDIA} attachments")
+            attributes: dict[str, Attribute] = {
+                "mediaType": media_type,
+                "source": "inline",
+                "bytes": len(data) * 3 // 4,
+            }
+            self._add_context(attributes)
+            media.append(
+                Action(
+                    CONTENT_MEDIA,
+                    _CAPABILITIES,
+                    media_type,
+                    attributes=attributes,
+                    expects_reply=False,
+                    explicit=True,
+                )
+            )
+
+    def _tool_call(self, call: Call, texts: list[Message]) -> Action:
+        params = call.params
+        tool = plain_name(params.get("name"), "params.name of tools/call")
+        arguments = params.get("arguments", {})
+        if type(arguments) is not dict:
+            raise Invalid("params.arguments of tools/call must be an object")
+        attributes: dict[str, Attribute] = {"method": CALL_TOOL, "toolName": tool}
+        if "task" in params:
+            if type(params["task"]) is not dict:
+                raise Invalid("params.task of tools/call must be an object")
+            attributes["task"] = True
+        self._add_context(attributes)
+        return Action(
+            TOOL_EXECUTE,
+            _TOOL_CAPABILITIES,
+            resource=tool,
+            tool=tool,
+            arguments=arguments,
+            messages=tuple(texts) if texts else (),
+            attributes=attributes,
+            call_id=call.call_id,
+        )
+
+    def _other_call(self, method: Method, call: Call, texts: list[Message]) -> Action:
+        params = call.params
+        more: dict[str, Attribute] = {}
+        resource = None
+        if method.target == "uri":
+            more["uri"] = resource = plain_uri(params.get("uri"), f"params.uri of {method.name}")
+        elif method.target == "name":
+            more["promptName"] = resource = plain_name(params.get("name"), f"params.name of {method.name}")
+        elif "taskId" in method.members:
+            more["taskId"] = plain_name(params.get("taskId"), f"params.taskId of {method.name}")
+        elif method.name == COMPLETE:
+            kind, resource = _completed(params.get("ref"))
+            more[kind] = resource
+        return self.plain(
+            method.action,
+            method.name,
+            call_id=call.call_id,
+            expects_reply=call.waits,
+            texts=texts,
+            resource=resource,
+            **more,
+        )
+
+    def _subscriptions(self, params: Mapping[str, Any]) -> Iterator[Action]:
+        wanted = params.get("notifications")
+        if type(wanted) is not dict:
+            raise Invalid("params.notifications must be an object")
+        uris = wanted.get("resourceSubscriptions", [])
+        if type(uris) is not list or len(uris) > _MAX_RESOURCES:
+            raise Invalid(f"resourceSubscriptions must be an array of at most {_MAX_RESOURCES} URIs")
+        for value in dict.fromkeys(plain_uri(each, "each of resourceSubscriptions") for each in uris):
+            yield self.plain(f"mcp:{SUBSCRIBE}", LISTEN, expects_reply=False, resource=value, uri=value)
+
+    def _read_answer(self, answer: Answer) -> tuple[Action, ...]:
+        """The client's answer to a call of the server (sampling, elicitation, roots): text that a model may read."""
+        if self._version in STATELESS:
+            raise Invalid("this protocol version has no answers: they are part of the next call")
+        if any(name.startswith(("mcp-method", "mcp-name", _MIRRORED_ARGUMENT)) for name in self._fields):
+            raise Invalid("the headers mcp-method, mcp-name and mcp-param- do not go with an answer")
+        texts: list[Message] = []
+        media: list[Action] = []
+        place = (answer.member,)
+        collect(texts, "tool", answer.value, place)
+        self._read_media(answer.value, place, texts, media)
+        unwrap(texts)
+        return (self.plain("mcp:response", None, expects_reply=False, texts=texts), *media)
+
+
+def _completed(ref: Any) -> tuple[str, str]:
+    """The attribute that says what is completed, and its value."""
+    if type(ref) is dict and "name" in ref and "uri" not in ref and ref.get("type") == "ref/prompt":
+        return "promptName", plain_name(ref["name"], "params.ref.name")
+    if type(ref) is dict and "uri" in ref and "name" not in ref and ref.get("type") == "ref/resource":
+        return "uri", plain_uri(ref["uri"], "params.ref.uri")
+    raise Invalid("params.ref must be a ref/prompt with a name, or a ref/resource with a uri")
+
+
+def _blobs(value: Any, place: Place) -> Iterator[tuple[Any, str, Place]]:
+    """Whatever is encoded somewhere in `value`: its declared media type, its base64, and its place."""
+    waiting: list[tuple[Any, Place]] = [(value, place)]
+    for container, where in waiting:  # grows while it is read
+        if len(waiting) > MAX_TEXTS:
+            raise TooMuchText
+        if type(container) is dict:
+            for name in ("data", "blob"):
+                data = container.get(name)
+                if type(data) is str and (name == "blob" or container.get("type") in ("image", "audio")):
+                    yield container.get("mimeType"), data, (*where, name)
+            waiting += [(member, (*where, key)) for key, member in container.items() if type(member) in (dict, list)]
+        elif type(container) is list:
+            waiting += [(each, (*where, at)) for at, each in enumerate(container) if type(each) in (dict, list)]
 
 
 def _header_text(value: str) -> str | None:
@@ -193,194 +555,48 @@ def _header_text(value: str) -> str | None:
         return None
 
 
-def _read_batch(messages: list[Any], request: AgentRequest) -> tuple[Action, ...]:
-    if not messages:
-        raise Refusal(ErrorCode.BAD_REQUEST, "a batch must not be empty")
-    if len(messages) > _MAX_BATCH:
-        raise Refusal(ErrorCode.BAD_REQUEST, f"a batch may hold at most {_MAX_BATCH} messages")
-    try:
-        if "mcp-method" in request.headers or "mcp-name" in request.headers:
-            raise _Invalid("the headers mcp-method and mcp-name do not go with a batch")
-        actions = tuple(_read_message(each, request, batch=True) for each in messages)
-        ids = [(type(action.call_id), action.call_id) for action in actions if action.expects_reply]
-        if len(set(ids)) != len(ids):
-            raise _Invalid("two calls of the batch have the same id")
-        if any(action.name == f"mcp:{_INITIALIZE}" for action in actions):
-            raise _Invalid("initialize must not be part of a batch")
-    except _Invalid as error:
-        raise _refused(ErrorCode.BAD_REQUEST, str(error), _known(messages, request, batch=True)) from None
-    for action in actions:
-        if not _is_understood(action):
-            raise _refused(ErrorCode.POLICY_DENY, _not_supported(action), actions)
-    return actions
+def _check_mirrored_argument(header: str, value: str, arguments: Any) -> None:
+    """Raise `Invalid` unless an argument has that value: which one is meant, only the tool's schema knows.
+
+    If an argument has the name that the header has, it is that one.
+    """
+    text = _header_text(value)
+    wanted = _letters(header.removeprefix(_MIRRORED_ARGUMENT))
+    values: list[str] = []
+    named: list[str] = []
+    waiting: list[Any] = [arguments]
+    for container in waiting:  # grows while it is read
+        if type(container) is not dict:
+            continue
+        for key, member in container.items():
+            if type(member) is dict:
+                waiting.append(member)
+                continue
+            shown_as = "true" if member is True else "false" if member is False else str(member)
+            if type(member) in (str, int, float, bool):
+                (named if _letters(key) == wanted else values).append(shown_as)
+    if text is None or text not in (named or values):
+        raise Invalid(f"the header {shown(header)} does not match the body")
 
 
-def _read_message(document: Any, request: AgentRequest, *, batch: bool) -> Action:
-    """The action of one JSON-RPC message. Raises `_Invalid`; an unknown method is an action like others."""
-    if type(document) is not dict:
-        raise _Invalid("a message must be an object")
-    if document.get("jsonrpc") != "2.0":
-        raise _Invalid('"jsonrpc" must be "2.0"')
-    has_id = "id" in document
-    call_id = document.get("id")
-    if has_id and not _is_id(call_id):
-        raise _Invalid('"id" must be a string or an integer')
-    if "method" not in document:
-        return _read_answer(document, request, batch=batch)
-    if not _CALL_MEMBERS.issuperset(document):
-        raise _Invalid("a call may only have the members jsonrpc, id, method and params")
-    method = document["method"]
-    if type(method) is not str or not 0 < len(method) <= _MAX_METHOD:
-        raise _Invalid('"method" must be a string')
-    params = document.get("params", {})
-    if type(params) is not dict:
-        raise _Invalid('"params" must be an object')
-    # A call without id would be run and never answered; a notification with one would be answered.
-    if has_id == method.startswith("notifications/"):
-        raise _Invalid(f"'{shown(method)}' " + ("must not have an id" if has_id else "must have an id"))
-    attributes: dict[str, Scalar] = {"method": method}
-    if batch:
-        attributes["batch"] = True
-    if method == _CALL_TOOL:
-        return _read_tool_call(params, call_id, request, attributes)
-    return _plain(f"mcp:{method}", request, attributes, call_id=call_id, expects_reply=has_id)
+def _letters(name: str) -> str:
+    return name.replace("-", "").replace("_", "").casefold()
 
 
-def _read_tool_call(
-    params: dict[str, Any], call_id: Any, request: AgentRequest, attributes: dict[str, Scalar]
-) -> Action:
-    if not _CALL_PARAMS.issuperset(params):
-        name = min(set(params) - _CALL_PARAMS)
-        raise _Invalid(f"params.{shown(name)} of tools/call is not supported")
-    tool = params.get("name")
-    if type(tool) is not str or not 0 < len(tool) <= _MAX_TOOL:
-        raise _Invalid("params.name of tools/call must be the name of a tool")
-    arguments = params.get("arguments", {})
-    if type(arguments) is not dict:
-        raise _Invalid("params.arguments of tools/call must be an object")
-    found: list[Message] = []
-    if "_meta" in params:
-        # no argument that a schema could judge, but the server gets it and may show it to a model
-        collect(found, "tool", params["_meta"], ("params", "_meta"))
-    attributes["toolName"] = tool
-    _add_context(attributes, request)
-    return Action(
-        TOOL_EXECUTE,
-        _TOOL_CAPABILITIES,
-        resource=tool,
-        tool=tool,
-        arguments=arguments,
-        messages=tuple(found),
-        attributes=attributes,
-        call_id=call_id,
-    )
-
-
-def _read_answer(document: dict[str, Any], request: AgentRequest, *, batch: bool) -> Action:
-    """The client's answer to a call of the server (sampling, elicitation, roots): text that a model may read."""
-    if not _ANSWER_MEMBERS.issuperset(document) or ("result" in document) == ("error" in document):
-        raise _Invalid('a message must have "method", or else "id" and one of "result" and "error"')
-    if "id" not in document:
-        raise _Invalid('an answer must have an "id"')
-    name = "result" if "result" in document else "error"
-    value = document[name]
-    if type(value) is not dict:
-        raise _Invalid(f'"{name}" must be an object')
-    found: list[Message] = []
-    try:
-        collect(found, "tool", value, (name,))
-    except TooMuchText:
-        raise _Invalid("the answer holds too many texts") from None
-    attributes: dict[str, Scalar] = {"batch": True} if batch else {}
-    return _plain("mcp:response", request, attributes, expects_reply=False, messages=tuple(found))
-
-
-def _is_id(value: Any) -> bool:
-    return type(value) is int or (type(value) is str and len(value) <= _MAX_ID)
-
-
-def _plain(
-    name: str,
-    request: AgentRequest,
-    attributes: dict[str, Scalar],
-    *,
-    call_id: str | int | None = None,
-    expects_reply: bool,
-    messages: tuple[Message, ...] = (),
-) -> Action:
-    """An action that is no tool call."""
-    _add_context(attributes, request)
-    return Action(
-        name,
-        _CAPABILITIES,
-        resource=request.context.get("server"),
-        messages=messages,
-        attributes=attributes,
-        call_id=call_id,
-        expects_reply=expects_reply,
-    )
-
-
-def _add_context(attributes: dict[str, Scalar], request: AgentRequest) -> None:
-    server = request.context.get("server")
-    if server is not None:
-        attributes["server"] = server
-    version = request.headers.get("mcp-protocol-version")
-    if version is not None:
-        attributes["protocolVersion"] = version
-
-
-def _is_understood(action: Action) -> bool:
-    method = action.attributes.get("method")
+def _is_unknown(action: Action) -> bool:
     # Answers of the client, GET and DELETE have no method; the names of their actions prove nothing, since a
     # call may be of a method "response".
-    return method is None or method in (_REQUESTS if action.expects_reply else _NOTIFICATIONS)
+    method = action.attributes.get("method")
+    if method is None:
+        return False
+    version = action.attributes.get("protocolVersion")
+    return not is_understood(str(method), None if version is None else str(version))
 
 
-def _not_supported(action: Action) -> str:
-    return f"MCP method '{shown(str(action.attributes.get('method')))}' is not supported"
-
-
-def _known(messages: list[Any], request: AgentRequest, *, batch: bool) -> tuple[Action, ...]:
-    """Stand-ins for the calls of an invalid body whose ids can be told, so that each gets its answer."""
-    attributes: dict[str, Scalar] = {"method": "invalid", "batch": True} if batch else {"method": "invalid"}
-    ids = [
-        each["id"]
-        for each in messages
-        if type(each) is dict and "method" in each and "id" in each and _is_id(each["id"])
-    ]
-    return tuple(
-        _plain("mcp:invalid", request, dict(attributes), call_id=call_id, expects_reply=True)
-        for call_id in dict.fromkeys(ids)
-    )
-
-
-def _refused(code: ErrorCode, reason: str, actions: tuple[Action, ...]) -> Refusal:
-    return RefusedReading(code, reason, actions=actions) if actions else Refusal(code, reason)
-
-
-def _answer(verdict: Verdict, decision: Decision) -> dict[str, Any]:
-    """The JSON-RPC error of one call."""
-    reason = "Requires approval" if verdict.outcome is Outcome.REQUIRE_APPROVAL else verdict.reason
-    code = verdict.code or decision.code
-    unknown = not _is_understood(verdict.action)
-    rpc = _METHOD_NOT_FOUND if unknown and code is ErrorCode.POLICY_DENY else None
-    return _error(verdict.action.call_id, decision, code, reason, rpc)
-
-
-def _error(
-    call_id: str | float | None, decision: Decision, code: ErrorCode | None, reason: str, rpc: int | None = None
-) -> dict[str, Any]:
-    if rpc is None:
-        rpc = _RPC_CODES[code] if code is not None else -32603
-        if call_id is None and code is ErrorCode.BAD_REQUEST and reason.startswith(_UNREADABLE):
-            rpc = _PARSE_ERROR
-    return {
-        "jsonrpc": "2.0",
-        "id": call_id,
-        "error": {
-            "code": rpc,
-            "message": reason,
-            "data": {"errorCode": str(code), "requestId": decision.request_id},
-        },
-    }
+def _name_mismatch(error: dict[str, Any], version: str | None) -> None:
+    """Put in the codes with which clients of the newest version tell what to do about it."""
+    if version is not None and version not in VERSIONS:
+        error["code"] = _UNSUPPORTED_VERSION
+        error["data"] |= {"supported": sorted(VERSIONS), "requested": shown(version)}
+    elif error["message"].startswith(_MISMATCH):
+        error["code"] = _HEADER_MISMATCH

@@ -67,7 +67,7 @@ def test_other_methods_are_actions_about_the_server(method: str) -> None:
     (action,) = read(asked(), call(method, cursor="abc")).actions
     assert (action.name, action.resource, action.tool) == (f"mcp:{method}", "files", None)
     assert action.capabilities == ("tool:read",)
-    assert action.messages == ()
+    assert [message.text for message in action.messages] == ["abc"]
     assert action.expects_reply
 
 
@@ -173,13 +173,13 @@ def test_only_plain_json_is_read(headers: dict[str, str]) -> None:
         "tools/call\u0000",
         "tools\u2215call",
         "tools//call",
-        "resources/read",
-        "prompts/get",
+        "resources/Read",
         "sampling/createMessage",
-        "completion/complete",
-        "logging/setLevel",
-        "tasks/result",
+        "elicitation/create",
+        "roots/list",
         "server/discover",
+        "subscriptions/listen",
+        "tasks/update",
         "rpc.discover",
         "response",
         "listen",
@@ -244,7 +244,10 @@ def test_an_unknown_notification_is_denied_too() -> None:
         call(arguments=[]),
         call(arguments="{}"),
         call(Arguments={}),
-        call(task={"ttl": 1}),
+        call(task=True),
+        call(_meta=[]),
+        call(Task={"ttl": 1}),
+        call(extra="x"),
         {"jsonrpc": "2.0", "id": 1, "method": "tools/call"},
         {"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}},
         {"jsonrpc": "2.0", "id": 1, "result": "x"},
@@ -279,7 +282,7 @@ def test_a_batch_is_one_action_a_message() -> None:
 
 
 def test_one_unknown_method_refuses_the_batch_with_every_id() -> None:
-    refusal = refused(asked(), [call(call_id=1), call("resources/read", 2), note()])
+    refusal = refused(asked(), [call(call_id=1), call("resources/Read", 2), note()])
     assert isinstance(refusal, RefusedReading)
     assert [action.call_id for action in refusal.actions] == [1, 2, None]
 
