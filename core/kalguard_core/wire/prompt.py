@@ -129,7 +129,7 @@ class Prompt:
         name = f"hosted:{shown(tool)}"
         attributes: dict[str, Attribute] = self._attributes(toolName=name, hosted=True)
         if url is not None:
-            attributes["host"] = _host_of(url, place)
+            attributes["host"] = url_host(url, place)
         self._add(
             place,
             Action(TOOL_EXECUTE, _TOOL, name, name, self.model, arguments, (), attributes, explicit=True),
@@ -196,7 +196,7 @@ class Prompt:
             self.attach(declared or "text/plain", data, place)
             return
         self.rest("file", url, place)
-        self._see(kind, "url", _host_of(url, place), 0, place)
+        self._see(kind, "url", url_host(url, place), 0, place)
 
     def actions(
         self, name: str = PROMPT_CHECK, *, stream: bool = False, max_tokens: Any = None, **attributes: Attribute
@@ -280,7 +280,7 @@ def unwrap(texts: list[Message]) -> None:
     raise BodyError(wrapped[0].where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
 
 
-def _host_of(url: Any, place: Place) -> str:
+def url_host(url: Any, place: Place) -> str:
     """The host that a vendor would fetch from. Raises `BodyError` unless all readers agree about it."""
     problem = "must be a plain http or https URL"
     if type(url) is not str or len(url) > 8192 or not (url.isascii() and url.isprintable()) or "\\" in url:
