@@ -62,6 +62,7 @@ _BLOCK: Final = frozenset({"type", "cache_control"})
 
 def read_messages_body(prompt: Prompt, body: Block, place: Place) -> bool:
     """Gather what the body of a message holds; answers whether it asks for a stream. Raises `BodyError`."""
+    limit(body, "max_tokens", place)
     _refuse_redirects(body, place)
     messages = body.get("messages")
     if type(messages) is not list or not messages:
@@ -70,7 +71,7 @@ def read_messages_body(prompt: Prompt, body: Block, place: Place) -> bool:
     if system is not None:
         _content(prompt, system, "system", (*place, "system"), _SYSTEM_BLOCKS)
     _read_turns(prompt, messages, (*place, "messages"))
-    servers = _read_servers(prompt, body.get("mcp_servers"), (*place, "mcp_servers"))
+    servers = read_servers(prompt, body.get("mcp_servers"), (*place, "mcp_servers"))
     read_tools(prompt, body.get("tools"), (*place, "tools"), servers)
     _read_container(prompt, body.get("container"), (*place, "container"))
     _read_thread(prompt, body.get("thread"), (*place, "thread"))
@@ -81,6 +82,7 @@ def read_messages_body(prompt: Prompt, body: Block, place: Place) -> bool:
 
 def read_complete_body(prompt: Prompt, body: Block, place: Place) -> bool:
     """Gather what the body of a text completion (the API before messages) holds; answers as above."""
+    limit(body, "max_tokens_to_sample", place)
     _refuse_redirects(body, place)
     text = body.get("prompt")
     if type(text) is not str:
@@ -107,6 +109,14 @@ def flag(body: Block, name: str, place: Place) -> bool:
     if value is not None and type(value) is not bool:
         raise BodyError((*place, name), "must be true or false")
     return value is True
+
+
+def limit(body: Block, name: str, place: Place) -> int | None:
+    """A member that is a number, or left out; None unless it is a whole one. Raises `BodyError`."""
+    value = body.get(name)
+    if value is not None and type(value) is not int and type(value) is not float:
+        raise BodyError((*place, name), "must be a number")
+    return value if type(value) is int else None
 
 
 def _refuse_redirects(body: Block, place: Place) -> None:
@@ -193,6 +203,7 @@ _TEXT: Final = _BLOCK | {"text"}
 _THINKING: Final = _BLOCK | {"thinking"}
 _SOURCED: Final = _BLOCK | {"source"}
 _CONTENT: Final = _BLOCK | {"content"}
+_FETCHED: Final = frozenset({"type", "content"})
 
 
 def _text(prompt: Prompt, block: Block, role: str, place: Place) -> None:
@@ -280,7 +291,7 @@ def _fetched(prompt: Prompt, block: Block, role: str, place: Place) -> None:
     if type(page) is dict and page.get("type") == "web_fetch_result":
         here = (*place, "content")
         _read_block(prompt, page.get("content"), role, (*here, "content"), _DOCUMENT_BLOCKS)
-        prompt.others(page, _CONTENT, here, "document")
+        prompt.others(page, _FETCHED, here, "document")
         _rest(prompt, block, _CONTENT, place, "document")
         return
     _found(prompt, block, role, place)
@@ -326,7 +337,7 @@ def _tool_change(prompt: Prompt, block: Block, role: str, place: Place) -> None:
     _rest(prompt, block, _BLOCK | {"tool"}, place)
 
 
-_DEFINITION: Final = frozenset({"type", "definition"})
+_DEFINITION: Final = frozenset({"definition"})
 
 _NO_BLOCKS: Final[Mapping[str, _Reader]] = {}
 _TEXT_BLOCKS: Final[Mapping[str, _Reader]] = {"text": _text}
@@ -398,7 +409,7 @@ def _without_version(kind: str) -> str:
     return name if line and len(version) == 8 and version.isascii() and version.isdigit() else kind
 
 
-def _read_servers(prompt: Prompt, servers: Any, place: Place) -> frozenset[str]:
+def read_servers(prompt: Prompt, servers: Any, place: Place) -> frozenset[str]:
     """The MCP servers that the vendor is to connect to; answers their names."""
     if servers is None:
         return frozenset()
@@ -451,4 +462,4 @@ def _read_thread(prompt: Prompt, thread: Any, place: Place) -> None:
         prompt.refer("message", thread["previous_message_id"], (*place, "previous_message_id"))
     elif thread.get("type") != "create":
         raise BodyError(place, "is no known kind of thread", ErrorCode.POLICY_DENY)
-    prompt.others(thread, frozenset({"type", "previous_message_id"}), place)
+    prompt.others(thread, frozenset({"previous_message_id"}), place)
