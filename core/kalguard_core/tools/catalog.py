@@ -20,6 +20,7 @@ from ..codes import Capability
 from ..documents import Document, Path, StrictModel
 from ..limits import Limit
 from .commands import CommandDenylist, command_denylist
+from .http_tools import NO_HTTP_TOOLS, HttpDocument, HttpTools, Mapped, build, read_mappings
 from .schema import ArgumentSchema, compile_schema
 
 NOT_LISTED: Final = "tool not on allowlist"
@@ -55,6 +56,7 @@ class _ToolDocument(StrictModel):
     access: Literal["read", "write", "execute"] = "execute"
     rate_limit: int | None = Field(default=None, alias="rateLimit", ge=1)
     command_check: bool = Field(default=True, alias="commandCheck")
+    http: HttpDocument | Annotated[list[HttpDocument], Field(min_length=1)] | None = None
 
 
 class _NamedToolDocument(_ToolDocument):
@@ -85,9 +87,12 @@ class _Tool:
 
 
 class ToolCatalog:
-    """The tools that agents may call. Immutable; a reload makes a new one."""
+    """The tools that agents may call. Immutable; a reload makes a new one.
 
-    __slots__ = ("_agent_rate_limit", "_deny", "_origin", "_tools", "version")
+    `http`: which requests of plain HTTP are calls of which tool.
+    """
+
+    __slots__ = ("_agent_rate_limit", "_deny", "_origin", "_tools", "http", "version")
 
     def __init__(
         self,
@@ -96,11 +101,13 @@ class ToolCatalog:
         agent_rate_limit: int | None,
         version: str,
         origin: tuple[str, str] | None = None,
+        http: HttpTools = NO_HTTP_TOOLS,
     ) -> None:
         self._tools = tools
         self._deny = deny
         self._agent_rate_limit = agent_rate_limit
         self._origin = origin
+        self.http = http
         self.version = version
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,6 +137,7 @@ class ToolCatalog:
             entries = [(name, ("tools", name), tool) for name, tool in catalog.tools.items()]
         deny = tuple(catalog.deny)
         tools: dict[str, _Tool] = {}
+        mapped: list[Mapped] = []
         for name, path, tool in entries:
             problem = _name_problem(name) or ("the tool is listed twice" if name in tools else "")
             if problem:
@@ -141,8 +149,11 @@ class ToolCatalog:
                 commands=command_denylist() if tool.command_check else None,
                 denied=any(matches(pattern, name) for pattern in deny),
             )
+            if tool.http is not None:
+                requests = tool.http if isinstance(tool.http, list) else [tool.http]
+                mapped += read_mappings(document, (*path, "http"), name, tool.arguments, requests)
         version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        return cls(tools, deny, catalog.agent_rate_limit, version, (text, source))
+        return cls(tools, deny, catalog.agent_rate_limit, version, (text, source), build(document, mapped))
 
     @property
     def names(self) -> tuple[str, ...]:

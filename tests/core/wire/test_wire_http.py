@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kalguard_core.codes import ErrorCode
 from kalguard_core.request import AgentRequest, Refusal
@@ -197,10 +198,55 @@ def test_headers_that_name_another_method_or_path_are_refused(name: str) -> None
     assert refused(asked(headers={name: "DELETE"})).code is ErrorCode.BAD_REQUEST
 
 
-def test_tunnels_and_upgrades_are_denied() -> None:
-    assert refused(asked(method="CONNECT")).code is ErrorCode.POLICY_DENY
-    for protocol in ("websocket", "WebSocket", "h2c"):
-        assert refused(asked(headers={"upgrade": protocol})).code is ErrorCode.POLICY_DENY
+WEBSOCKET = {"upgrade": "websocket", "connection": "Upgrade"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", WEBSOCKET),
+        ("GET", {"upgrade": "WebSocket", "connection": "keep-alive, upgrade"}),
+        ("CONNECT", {":protocol": "websocket"}),
+    ],
+)
+def test_a_websocket_is_an_action_of_its_own_that_a_rule_must_name(method: str, headers: dict[str, str]) -> None:
+    (action,) = read(asked("/wiki/live", method=method, headers=headers, context=ROUTED)).actions
+    assert (action.name, action.explicit, action.resource) == ("http:websocket", True, "wiki.example.com/live")
+    assert action.attributes == {"method": "GET", "host": "wiki.example.com", "path": "/live"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", {"upgrade": "h2c", "connection": "upgrade"}),
+        ("GET", {"upgrade": "websocket, h2c", "connection": "upgrade"}),
+        ("GET", {"upgrade": "", "connection": "upgrade"}),
+        ("GET", {"upgrade": "websocket"}),
+        ("GET", {**WEBSOCKET, "content-length": "5"}),
+        ("GET", {**WEBSOCKET, "transfer-encoding": "chunked"}),
+        ("GET", {":protocol": "websocket"}),
+        ("POST", WEBSOCKET),
+        ("CONNECT", {":protocol": "connect-udp"}),
+        ("CONNECT", WEBSOCKET),
+    ],
+)
+def test_other_upgrades_are_refused(method: str, headers: dict[str, str]) -> None:
+    assert refused(asked(method=method, headers=headers)).code in (ErrorCode.POLICY_DENY, ErrorCode.BAD_REQUEST)
+
+
+def test_a_tunnel_is_about_its_target_and_never_goes_through_a_route_with_an_upstream() -> None:
+    tunnel = asked("", method="CONNECT", host="git.example.com:443")
+    (action,) = read(tunnel).actions
+    assert (action.name, action.explicit, action.resource) == ("http:connect", True, "git.example.com:443")
+    assert refused(replace(tunnel, context=ROUTED)).code is ErrorCode.POLICY_DENY
+    assert refused(replace(tunnel, host="api.openai.com:443")).code is ErrorCode.POLICY_DENY
+
+
+def test_a_host_of_a_model_provider_is_no_plain_http_unless_the_route_says_that_it_is() -> None:
+    provider = asked("/v1/chat/completions", method="POST", host="API.openai.com")
+    assert refused(provider).code is ErrorCode.POLICY_DENY
+    (action,) = read(replace(provider, context={"authority": "api.openai.com"})).actions
+    assert action.name == "http:request"
 
 
 @pytest.mark.parametrize("method", ["get", "delete", "TRACE", "BREW", "", "GET "])

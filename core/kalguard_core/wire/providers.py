@@ -1,0 +1,106 @@
+"""The public hosts of model providers: where a tunnel, or a request whose body nobody reads, may not go.
+
+Rules of this file: one table. A pattern is a host in lower case; `*` stands for any characters, dots included. A
+name that is missing here is a name that a tunnel may reach if a rule says so: add what a vendor documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+# One line a provider: its name in the actions' attributes where we read its protocol, and the hosts of its API.
+PROVIDER_HOSTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("openai", ("api.openai.com", "*.api.openai.com", "chatgpt.com", "*.chatgpt.com")),
+    (
+        "azure",
+        (
+            "*.openai.azure.com",
+            "*.openai.azure.us",
+            "*.openai.azure.cn",
+            "*.cognitiveservices.azure.com",
+            "*.services.ai.azure.com",
+            "*.models.ai.azure.com",
+            "*.inference.ml.azure.com",
+            "models.inference.ai.azure.com",
+        ),
+    ),
+    ("anthropic", ("api.anthropic.com", "*.api.anthropic.com", "mcp-proxy.anthropic.com")),
+    ("gemini", ("generativelanguage.googleapis.com", "*.generativelanguage.googleapis.com")),
+    ("vertex", ("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com")),
+    (
+        "bedrock",
+        (
+            "bedrock.*.amazonaws.com*",
+            "bedrock-*.amazonaws.com*",
+            "*.bedrock-runtime.*.amazonaws.com*",
+            "*.bedrock-agent*.amazonaws.com*",
+            "bedrock*.api.aws",
+        ),
+    ),
+    ("sagemaker", ("runtime.sagemaker.*.amazonaws.com*", "runtime.sagemaker*.api.aws")),
+    ("ollama", ("ollama.com", "api.ollama.com", "*.ollama.com")),
+    ("cohere", ("api.cohere.com", "api.cohere.ai", "*.api.cohere.com", "*.api.cohere.ai")),
+    ("mistral", ("api.mistral.ai", "codestral.mistral.ai", "*.api.mistral.ai")),
+    ("groq", ("api.groq.com", "*.api.groq.com")),
+    ("openrouter", ("openrouter.ai", "*.openrouter.ai")),
+    ("xai", ("api.x.ai", "*.api.x.ai")),
+    ("deepseek", ("api.deepseek.com",)),
+    ("together", ("api.together.xyz", "api.together.ai")),
+    ("fireworks", ("api.fireworks.ai",)),
+    ("perplexity", ("api.perplexity.ai",)),
+    ("huggingface", ("router.huggingface.co", "api-inference.huggingface.co", "*.endpoints.huggingface.cloud")),
+    ("replicate", ("api.replicate.com",)),
+    ("cerebras", ("api.cerebras.ai",)),
+    ("sambanova", ("api.sambanova.ai",)),
+    ("nvidia", ("integrate.api.nvidia.com", "ai.api.nvidia.com")),
+    ("deepinfra", ("api.deepinfra.com",)),
+    ("novita", ("api.novita.ai",)),
+    ("ai21", ("api.ai21.com",)),
+    ("voyage", ("api.voyageai.com",)),
+    ("jina", ("api.jina.ai",)),
+    ("moonshot", ("api.moonshot.ai", "api.moonshot.cn")),
+    ("alibaba", ("dashscope.aliyuncs.com", "dashscope-*.aliyuncs.com")),
+    ("zhipu", ("api.z.ai", "open.bigmodel.cn")),
+    ("minimax", ("api.minimax.io", "api.minimaxi.com", "api.minimax.chat")),
+    ("github", ("models.github.ai", "api.githubcopilot.com", "*.githubcopilot.com")),
+    ("cloudflare", ("gateway.ai.cloudflare.com",)),
+    ("vercel", ("ai-gateway.vercel.sh",)),
+    ("watsonx", ("*.ml.cloud.ibm.com",)),
+    ("elevenlabs", ("api.elevenlabs.io",)),
+    ("stability", ("api.stability.ai",)),
+)
+
+
+def matches_host(pattern: str, host: str) -> bool:
+    """Whether `host` (lower case, no port) is `pattern`, in which each `*` stands for any characters."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return host == first
+    last = rest.pop()
+    if len(host) < len(first) + len(last) or not host.startswith(first) or not host.endswith(last):
+        return False
+    position, end = len(first), len(host) - len(last)
+    for part in rest:
+        position = host.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return True
+
+
+_EXACT: Final = {host: provider for provider, hosts in PROVIDER_HOSTS for host in hosts if "*" not in host}
+_PATTERNS: Final = tuple((host, provider) for provider, hosts in PROVIDER_HOSTS for host in hosts if "*" in host)
+
+
+def provider_of(host: str) -> str | None:
+    """The provider whose model API answers on `host` (lower case, no port); None if it is not known as one."""
+    found = _EXACT.get(host)
+    if found is not None:
+        return found
+    return next((provider for pattern, provider in _PATTERNS if matches_host(pattern, host)), None)
+
+
+def listed(hosts: Iterable[str], host: str) -> bool:
+    """Whether `host` is one of `hosts`, which are patterns as in the table."""
+    return any(matches_host(pattern, host) for pattern in hosts)
