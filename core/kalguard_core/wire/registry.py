@@ -12,6 +12,8 @@ from .api import Api
 from .base import WireProtocol
 from .bedrock import Bedrock
 from .cohere import Cohere
+from .bedrock import Bedrock
+from .cohere import Cohere
 from .grpc import Grpc
 from .http import Http
 from .mcp import Mcp
@@ -22,6 +24,8 @@ from .rest import Rest
 _ALL: Final[tuple[WireProtocol, ...]] = (
     OpenAI(),
     Anthropic(),
+    Bedrock(),
+    Cohere(),
     Bedrock(),
     Cohere(),
     Mcp(),

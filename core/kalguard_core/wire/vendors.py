@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from ..action import Action
 from .anthropic import read_message as read_anthropic
+from .bedrock import read_bedrock
+from .cohere import read_cohere
 
 BodyReader = Callable[[dict[str, Any]], tuple[Action, ...]]
 """A vendor's main request body in, actions out. Raises `prompt.BodyError`."""
@@ -15,5 +17,7 @@ BodyReader = Callable[[dict[str, Any]], tuple[Action, ...]]
 VENDORS: Final[Mapping[str, BodyReader]] = MappingProxyType(
     {
         "anthropic": read_anthropic,
+        "bedrock": read_bedrock,
+        "cohere": read_cohere,
     }
 )
