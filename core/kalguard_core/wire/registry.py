@@ -12,8 +12,6 @@ from .api import Api
 from .base import WireProtocol
 from .bedrock import Bedrock
 from .cohere import Cohere
-from .bedrock import Bedrock
-from .cohere import Cohere
 from .grpc import Grpc
 from .http import Http
 from .mcp import Mcp
@@ -24,8 +22,6 @@ from .rest import Rest
 _ALL: Final[tuple[WireProtocol, ...]] = (
     OpenAI(),
     Anthropic(),
-    Bedrock(),
-    Cohere(),
     Bedrock(),
     Cohere(),
     Mcp(),
