@@ -247,9 +247,7 @@ def _require_stream(fields: Mapping[str, str]) -> None:
 
 
 def _check_headers(fields: Mapping[str, str]) -> None:
-    for name in fields:
-        if not name.startswith("mcp-"):
-            continue
+    for name in [name for name in fields if name[:4] == "mcp-"]:
         limit = _HEADER_LENGTHS.get(name)
         if limit is None:
             if name.startswith(_MIRRORED_ARGUMENT):
@@ -376,8 +374,8 @@ class _Reader:
                 raise Invalid(f"params._meta must have {_VERSION} and {_CLIENT_CAPABILITIES}")
             if named is None or (name is None and method.must_mirror):
                 raise Invalid(f"the header {'mcp-name' if named else 'mcp-method'} is required by protocol {version}")
-        for header in fields:
-            if header.startswith(_MIRRORED_ARGUMENT):
+        if _MIRRORED_ARGUMENT in "\n".join(fields):
+            for header in [each for each in fields if each.startswith(_MIRRORED_ARGUMENT)]:
                 if version not in STATELESS or call.method != CALL_TOOL:
                     raise Invalid("the headers mcp-param- only go with a tool call of a later protocol version")
                 _check_mirrored_argument(header, fields[header], params.get("arguments"))
@@ -410,9 +408,10 @@ class _Reader:
     def _read_meta(self, meta: Any, texts: list[Message]) -> None:
         if type(meta) is not dict:
             raise Invalid("params._meta must be an object")
-        collect_names(texts, "tool", [name for name in meta if name not in _META_NAMES], ("params", _META))
+        if not _META_NAMES.issuperset(meta):
+            collect_names(texts, "tool", [name for name in meta if name not in _META_NAMES], ("params", _META))
         for name, value in meta.items():
-            if name != _VERSION:  # which is known to be one
+            if value and name != _VERSION:  # which is known to be one
                 collect(texts, "tool", value, ("params", _META, name))
 
     def _read_media(self, value: Any, place: Place, texts: list[Message], media: list[Action]) -> None:

@@ -369,9 +369,8 @@ def test_a_disagreeing_header_has_the_code_of_the_specification() -> None:
 
 def test_what_the_sdk_mirrors_is_accepted() -> None:
     schema = {("region",): "Region", ("deep", "n"): "Deep-N", ("deep", "flag"): "Flag", ("query",): "Q"}
-    mirrored = {
-        name.lower().replace("-", "_"): value for name, value in mcp_param_headers(schema, CALL["arguments"]).items()
-    }
+    headers = mcp_param_headers(schema, ARGUMENTS)
+    mirrored = {name.lower().replace("-", "_"): value for name, value in headers.items()}
     assert len(mirrored) == 4
     (action,) = read(asked(NEWEST, **GOOD, **mirrored), body("tools/call", CALL)).actions
     assert action.tool == "search"
