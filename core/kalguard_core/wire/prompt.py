@@ -165,6 +165,8 @@ class Prompt:
             raise BodyError(place, "must be a string")
         if name is not None:
             self.rest("file", name, (*place, INNER))
+        if type(media_type) is str and ";" in media_type:
+            self.rest("file", media_type, (*place, INNER))  # its parameters can say anything
         declared = media_type_of(media_type)
         if declared is None:
             raise BodyError(place, "has no valid media type")
@@ -193,6 +195,8 @@ class Prompt:
             encoded = any(parameter.strip().lower() == "base64" for parameter in parameters)
             if not encoded:
                 raise BodyError(place, "is a data URL without base64, which is not supported")
+            if len(parameters) > 1:
+                self.rest("file", head, (*place, INNER))  # so can those of a data URL
             self.attach(declared or "text/plain", data, place)
             return
         self.rest("file", url, place)
