@@ -28,7 +28,7 @@ from .prompt import MAX_ACTIONS, BodyError, Prompt, guarded, model_name, read_js
 _PROVIDER: Final = "anthropic"
 _BETA: Final = frozenset({"beta"})
 _PAGE: Final = _BETA | {"limit", "after_id", "before_id"}
-_FILE_QUERY: Final = frozenset({"page", "scope_id", "ids[]"})
+_FILE_QUERY: Final = frozenset({"page", "scope_id"})
 
 _REQUEST: Final = frozenset({"custom_id", "params"})
 _BATCH: Final = frozenset({"requests"})
