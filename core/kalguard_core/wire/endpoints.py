@@ -23,6 +23,7 @@ _MAX_QUERY: Final = 2048
 # What identifiers are made of (model names, ids of files and threads, Bedrock's model ids with a colon).
 _SEGMENT: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@+")
 _QUERY_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._$[]")
+_QUERY_VALUE: Final = _SEGMENT | frozenset("%/,!$'()*[]=")
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -51,6 +52,10 @@ class Endpoints:
         for path, methods in templates.items():
             segments = tuple(map(_segment, path.split("/")))
             self._templates.setdefault(len(segments), []).append(_Template(segments, methods))
+        for alike in self._templates.values():
+            alike.sort(key=_vagueness)
+        # Where a path can end with a verb ("{model}:generateContent"), a name with a colon would be another's verb.
+        self._verbs = "}:" in "".join(templates)
         self._plain = {
             endpoint.path: Route(endpoint.name, endpoint.capabilities, endpoint.body)
             for endpoint in self.all
@@ -90,6 +95,8 @@ class Endpoints:
         for template in self._templates.get(len(segments), ()):
             parameters = _match(template, segments)
             if parameters is not None:
+                if self._verbs and ":" in "".join(parameters.values()):
+                    break
                 return template.methods, parameters
         return None, {}
 
@@ -99,6 +106,11 @@ def _segment(text: str) -> str | tuple[str, str]:
         return text
     name, _, rest = text[1:].partition("}")
     return name, rest
+
+
+def _vagueness(template: _Template) -> list[int]:
+    """To sort by: what is said literally comes before a parameter with a verb, that before a parameter alone."""
+    return [0 if isinstance(segment, str) else 2 - bool(segment[1]) for segment in template.segments]
 
 
 def _match(template: _Template, segments: list[str]) -> dict[str, str] | None:
@@ -112,7 +124,6 @@ def _match(template: _Template, segments: list[str]) -> dict[str, str] | None:
         if not found.endswith(suffix):
             return None
         value = segment_value(found.removesuffix(suffix) if suffix else found)
-        # Without a verb of its own a template takes no verb: "gemini-pro:anything" is another endpoint's.
         if value is None:
             return None
         parameters[name] = value
@@ -122,8 +133,7 @@ def _match(template: _Template, segments: list[str]) -> dict[str, str] | None:
 def segment_value(segment: str) -> str | None:
     """A path segment with its escapes decoded; None if it is no plain identifier."""
     if "%" in segment:
-        pieces = segment.split("%")
-        if any(len(piece) < 2 or not _HEX.issuperset(piece[:2]) for piece in pieces[1:]):
+        if not escapes_are_whole(segment):
             return None
         try:
             segment = unquote_to_bytes(segment).decode("ascii")
@@ -132,6 +142,11 @@ def segment_value(segment: str) -> str | None:
     if not 0 < len(segment) <= _MAX_SEGMENT or not _SEGMENT.issuperset(segment) or segment.strip(".") == "":
         return None
     return segment
+
+
+def escapes_are_whole(text: str) -> bool:
+    """Whether each % is followed by two hexadecimal digits; what readers do about others differs."""
+    return all(len(piece) >= 2 and _HEX.issuperset(piece[:2]) for piece in text.split("%")[1:])
 
 
 def read_query(query: str, allowed: frozenset[str]) -> Mapping[str, str]:
@@ -144,11 +159,13 @@ def read_query(query: str, allowed: frozenset[str]) -> Mapping[str, str]:
         raise Refusal(ErrorCode.BAD_REQUEST, f"the query is longer than {_MAX_QUERY} characters")
     members: dict[str, str] = {}
     for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        # Some readers split at ";" too, and read "a;b=c" as two members.
-        if not name or not _QUERY_NAME.issuperset(name) or ";" in value or name not in allowed:
+        name, equals, value = pair.partition("=")
+        if not name or not _QUERY_NAME.issuperset(name) or name not in allowed:
             names = ", ".join(sorted(allowed))
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is not accepted here ({names})")
+        # Some readers split at ";" too, and read "a=b;c=d" as two members; some drop one without "=".
+        if not equals or not _QUERY_VALUE.issuperset(value) or not escapes_are_whole(value):
+            raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is malformed")
         if name in members:
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' appears twice")
         try:
