@@ -24,11 +24,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from kalguard_core.codes import ErrorCode, Outcome
 from kalguard_core.decision import Decision
-from kalguard_core.request import NO_CONTEXT, AgentRequest, Body, BufferedBody, Peer, Refusal
+from kalguard_core.request import AgentRequest, Body, BufferedBody, Peer, Refusal
 
 from .answer import Answer, Answerer
-from .credentials import NO_ACCESS, Access, Upstreams, headers_to_remove, query_to_remove
+from .credentials import (
+    NO_ACCESS,
+    Access,
+    Upstreams,
+    headers_to_remove,
+    proxy_token,
+    query_to_remove,
+    websocket_protocols,
+)
 from .request_id import new_request_id, sane_request_id
+from .routes import Routes
 from .settings import host_port, is_unix, unix_path
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
@@ -38,8 +47,6 @@ _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _OK, _PERMISSION_DENIED, _UNAUTHENTICATED = 0, 7, 16  # google.rpc.Code
 _SOCKET_MODE: Final = 0o660  # ours and our group's (Envoy's), nobody else's: whoever opens it is believed
 _REQUEST_ID: Final = "x-kalguard-request-id"
-# Stands for the kind that an untrusted caller names. No protocol has this name, so the guard refuses it.
-_NOT_BELIEVED: Final = "not believed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,10 @@ class CheckService:
         now: Callable[[], float],
         monotonic: Callable[[], float],
         upstreams: Upstreams,
+        routes: Routes | None = None,
     ) -> None:
         self._answerer = answerer
+        self._routes = routes or Routes()
         self._upstreams = upstreams
         self._trusted = trusted
         self._max_body_bytes = max_body_bytes
@@ -85,7 +94,7 @@ class CheckService:
         headers = _headers(http)
         source = attributes.source
         address = source.address.socket_address
-        context: Mapping[str, str] = dict(attributes.context_extensions)
+        kind, context = self._routes.route(attributes, trusted=self._trusted)
         return AgentRequest(
             id=(
                 # Envoy's own id first: an agent that could choose it could make two calls look like one.
@@ -93,7 +102,7 @@ class CheckService:
                 or sane_request_id(headers.get(_REQUEST_ID))
                 or new_request_id()
             ),
-            kind=self._kind(context),
+            kind=kind,
             method=http.method,
             host=http.host,
             path=http.path,
@@ -105,14 +114,8 @@ class CheckService:
                 f"{address.address}:{address.port_value}" if address.address else "",
                 source.principal if self._trusted else "",
             ),
-            context=context if self._trusted else NO_CONTEXT,
+            context=context,
         )
-
-    def _kind(self, context: Mapping[str, str]) -> str:
-        kind = context.get("kind", "http")
-        # A route with an upstream of its own is judged by that upstream, which only a trusted caller can name: by
-        # the Host that the agent wrote, a rule about one upstream would open another.
-        return kind if self._trusted or (kind == "http" and "authority" not in context) else _NOT_BELIEVED
 
     def _body(self, http: Any, headers: Mapping[str, str]) -> Body:
         data: bytes = http.raw_body or http.body.encode("utf-8", "surrogatepass")
@@ -176,6 +179,11 @@ def _allowed(request: AgentRequest, decision: Decision, access: Access) -> Check
     # Never into the template: what is kept there outlives a rotation, and is shared.
     if access.header:
         _set(ok.headers, access.header, access.value)
+    protocols = None if access.passthrough else websocket_protocols(headers)
+    if protocols:
+        _set(ok.headers, "sec-websocket-protocol", protocols)
+    elif protocols is not None:
+        ok.headers_to_remove.append("sec-websocket-protocol")
     if access.query:
         ok.query_parameters_to_set.add(key=access.query, value=access.value)
     if "?" in request.path:
@@ -263,6 +271,7 @@ class GrpcServer:
         tls_client_ca: Path | None = None,
         reflection: bool = False,
         upstreams: Upstreams | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._address = address
         self._credentials = _credentials(tls_cert, tls_key, tls_client_ca)
@@ -274,6 +283,7 @@ class GrpcServer:
             now=now,
             monotonic=monotonic,
             upstreams=upstreams or Upstreams(),
+            routes=routes,
         )
         self._server = grpc.aio.server(
             options=(

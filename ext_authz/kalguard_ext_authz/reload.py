@@ -35,10 +35,12 @@ from kalguard_core.identity import (
 )
 from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
+from kalguard_core.wire.routes import RouteTable
 
 from .credentials import Access, CredentialError, Upstreams
 from .health import Check
 from .metrics import Metrics
+from .routes import Routes
 from .settings import Settings, SettingsError
 
 # A writer that pauses for longer than this in the middle of a file can't be told from one that is done.
@@ -104,7 +106,8 @@ class Documents:
 
     `replace` is called with a new `Snapshot` after each change. Construct, `load()`, then run `watch()`.
     `upstreams` holds the credentials of upstreams; each is a document of its own, so that a bad file holds up the
-    rotation of no other. `environ`: where variables that hold a credential are looked up.
+    rotation of no other. `routes` holds the route table. `environ`: where variables that hold a credential are
+    looked up.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Documents:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.upstreams = Upstreams()
+        self.routes = Routes()
         self._environ = environ
         self._settings = settings
         self._metrics = metrics
@@ -132,6 +136,7 @@ class Documents:
                     _one(lambda text, source: Policy.parse(text, source, default=default), settings.policy_path),
                 ),
                 _Watched("tools", _paths(settings.tools_path), _one(ToolCatalog.parse, settings.tools_path)),
+                _Watched("routes", _paths(settings.routes_path), _one(RouteTable.parse, settings.routes_path)),
                 _Watched(
                     "revocations",
                     _paths(settings.revocations_path),
@@ -354,6 +359,8 @@ class Documents:
         watched.error = ""
         if isinstance(value, Access):
             self.upstreams.put(watched.name.removeprefix(_UPSTREAM), value)
+        if watched.name == "routes":
+            self.routes.table = value
         self._metrics.document(watched.name, watched.version, degraded=False)
 
     def _clear(self, watched: _Watched) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kalguard_core.request import NO_CONTEXT
 from kalguard_core.wire.routes import RouteTable
 
 # Stands for the kind of a request whose route is not known, or not believed: no protocol has such a name.
@@ -25,32 +26,33 @@ class Routes:
     def __init__(self, table: RouteTable | None = None) -> None:
         self.table = table
 
-    def kind(self, attributes: Any, context: Mapping[str, str], *, trusted: bool) -> tuple[str, Mapping[str, str]]:
-        """Kind and context of a request, from the attributes of its CheckRequest and its context extensions."""
-        kind = context.get("kind")
+    def route(self, attributes: Any, *, trusted: bool) -> tuple[str, Mapping[str, str]]:
+        """Kind and context of a request, from the attributes of its CheckRequest."""
+        context: Mapping[str, str] = dict(attributes.context_extensions)
         if not trusted:
-            # A route with an upstream of its own is judged by that upstream, which only a trusted caller can name:
-            # by the Host that the agent wrote, a rule about one upstream would open another.
-            if kind not in (None, "http") or "authority" in context:
-                return NOT_BELIEVED, {}
-            if self.table is not None and self._kind_in(self.table, attributes) != "http":
-                return NOT_BELIEVED, {}
-            return "http", {}
+            return self._unbelieved(attributes, context), NO_CONTEXT
+        kind = context.get("kind")
         if kind is not None:
             return kind, context
         if self.table is None:
             return "http", context
         http = attributes.request.http
         route = self.table.match(http.host, http.path, _destinations(attributes))
-        if route is None:
-            return NO_ROUTE, context
-        return route.kind, {**context, **route.context}
+        return (NO_ROUTE, context) if route is None else (route.kind, {**context, **route.context})
 
-    def _kind_in(self, table: RouteTable, attributes: Any) -> str | None:
+    def _unbelieved(self, attributes: Any, context: Mapping[str, str]) -> str:
+        # A route with an upstream of its own is judged by that upstream, which only a trusted caller can name: by
+        # the Host that the agent wrote, a rule about one upstream would open another.
+        if context.get("kind", "http") != "http" or "authority" in context:
+            return NOT_BELIEVED
+        if self.table is None:
+            return "http"
         http = attributes.request.http
         # whose word is not believed names no destination either
-        route = table.match(http.host, http.path)
-        return None if route is None or "authority" in route.context else route.kind
+        route = self.table.match(http.host, http.path)
+        return (
+            "http" if route is not None and route.kind == "http" and "authority" not in route.context else NOT_BELIEVED
+        )
 
 
 def _destinations(attributes: Any) -> tuple[str, ...]:

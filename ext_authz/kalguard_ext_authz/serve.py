@@ -79,6 +79,7 @@ class Application:
             inflight=self._inflight,
             large=self._large,
             digest=self._audit.digest,
+            max_body_bytes=settings.max_body_bytes,
         )
         self._gate = Gate(self._guard, self._audit, self.metrics, PROTOCOLS, time.perf_counter)
 
@@ -179,6 +180,7 @@ class Application:
                 tls_client_ca=settings.grpc_tls_client_ca,
                 reflection=settings.grpc_reflection,
                 upstreams=self._documents.upstreams,
+                routes=self._documents.routes,
             )
             self.addresses["grpc"] = await self._grpc.start()
         if settings.http:

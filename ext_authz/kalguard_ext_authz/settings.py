@@ -193,6 +193,9 @@ class Settings(BaseModel):
         500, ge=50, le=60_000, description="Milliseconds between two looks at files, whatever the system tells."
     )
     tools_path: Path | None = Field(None, description="Tool catalog; without one every tool is denied.")
+    routes_path: Path | None = Field(
+        None, description="Route table, for meshes that send no context extensions; see docs/istio.md."
+    )
     tool_rate_limit: int | None = Field(
         None, ge=1, description="Tool calls of one agent in a minute; no limit when empty."
     )

@@ -125,11 +125,11 @@ class RouteTable:
                 return route
             if plain is None:
                 try:
-                    plain = read_path(raw)
+                    plain = _plainest(raw)
                 except Refusal:
                     return None
             # The same place for some servers, and no path that this entry's reader would know.
-            if _under(plain.casefold(), route.prefix.casefold()):
+            if _under(plain, route.prefix.casefold()):
                 return None
         return None
 
@@ -214,6 +214,12 @@ def _fits(pattern: str, host: str) -> bool:
 
 def _under(path: str, prefix: str) -> bool:
     return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")
+
+
+def _plainest(path: str) -> str:
+    """The path as the most lenient server reads it: without case, without parameters of segments."""
+    plain = read_path(path).casefold().replace("%3b", ";")
+    return "/".join([segment.partition(";")[0] for segment in plain.split("/")]) if ";" in plain else plain
 
 
 def _without_dot(host: str) -> str:
