@@ -55,7 +55,7 @@ def test_a_prompt_is_one_action() -> None:
     (action,) = read(asked(), {**prompt("hi"), "model": "m", "context": {"metadata": {"env": "SECRET"}}}).actions
     assert (action.name, action.resource, action.model, action.tool) == ("prompt:check", None, "m", None)
     assert action.capabilities == ("prompt:send",)
-    assert action.attributes == {"messageCount": 1, "model": "m"}
+    assert action.attributes == {"messageCount": 1, "model": "m", "stream": False, "tokenEstimate": 1, "toolCount": 0}
     assert action.messages == (Message("user", "hi", ("messages", 0, "content")),)
 
 
@@ -104,9 +104,62 @@ def test_messages_of_another_shape_are_a_bad_request(body: Any) -> None:
 def test_parts_are_read_and_parts_that_are_not_text_are_refused() -> None:
     (action,) = read(asked(), prompt([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])).actions
     assert [message.text for message in action.messages] == ["a", "b"]
-    refusal = refused(asked(), prompt([{"type": "image_url", "image_url": {"url": "x"}}]))
+    refusal = refused(asked(), prompt([{"type": "hologram", "hologram": "x"}]))
     assert refusal.code is ErrorCode.BAD_REQUEST
-    assert "image_url" in refusal.reason
+    assert "hologram" in refusal.reason
+
+
+def test_an_attachment_is_an_action_of_its_own_that_a_rule_has_to_name() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://pictures.test/x.png"}}
+    first, media = read(asked(), prompt([{"type": "text", "text": "a"}, picture])).actions
+    assert (first.name, first.explicit) == ("prompt:check", False)
+    assert (media.name, media.resource, media.explicit) == ("content:media", "image/*", True)
+    assert media.capabilities == ("prompt:send",)
+    assert media.attributes["host"] == "pictures.test"
+
+
+@pytest.mark.parametrize("name", ["api.prompt", "api.llm", "api.tool"])
+def test_each_endpoint_is_documented_as_it_is_routed(name: str) -> None:
+    (endpoint,) = [endpoint for endpoint in PROTOCOL.endpoints if endpoint.name == name]
+    route = PROTOCOL.route(asked(endpoint.path))
+    assert (route.name, route.capabilities) == (name, endpoint.capabilities)
+
+
+def test_a_vendors_own_body_is_read_as_on_the_vendors_route() -> None:
+    body = {"model": "gpt-4o", "input": "hello", "previous_response_id": "resp_1"}
+    via_route = read(request("openai", "/v1/responses"), body).actions
+    chat = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}], "tools": [{"type": "web_search"}]}
+    assert read(asked("/v1/llm/check"), {"provider": "openai-responses", **body}).actions == via_route
+    assert (
+        read(asked("/v1/llm/check"), {"provider": "openai", **chat}).actions
+        == read(request("openai", "/v1/chat/completions"), chat).actions
+    )
+
+
+@pytest.mark.parametrize("provider", ["OpenAI", "nobody\n", "", 1, ["openai"], {"order": ["x"]}])
+def test_an_unknown_provider_is_a_bad_request_that_names_the_known_ones(provider: Any) -> None:
+    refusal = refused(asked("/v1/llm/check"), {"provider": provider, **prompt("x"), "model": "m"})
+    assert refusal.code is ErrorCode.BAD_REQUEST
+    assert "openai" in refusal.reason
+    assert "\n" not in refusal.reason
+
+
+def test_a_vendors_body_that_cannot_be_read_is_refused_as_on_the_route() -> None:
+    assert refused(asked("/v1/llm/check"), {"provider": "openai", "messages": []}).code is ErrorCode.BAD_REQUEST
+
+
+def test_only_the_model_check_has_a_provider() -> None:
+    (action,) = read(asked(), {**prompt("x"), "provider": "openai"}).actions
+    assert "provider" not in action.attributes
+
+
+def test_a_vendors_body_comes_back_sanitized_as_a_whole() -> None:
+    sent = {"provider": "openai-responses", "model": "m", "instructions": "bad", "input": "bad"}
+    reading = read(asked("/v1/llm/check"), sent)
+    clean = tuple(Message(each.role, "[removed]", each.where) for each in reading.actions[0].messages)
+    body = replied(allowed(sent, "/v1/llm/check", risk=55, sanitized=clean))[1]
+    assert body["data"]["sanitizedBody"] == {"model": "m", "instructions": "[removed]", "input": "[removed]"}
+    assert "sanitizedMessages" not in body["data"]
 
 
 def test_a_turn_of_tool_calls_needs_no_content_and_its_text_is_seen() -> None:

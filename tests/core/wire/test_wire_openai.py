@@ -45,7 +45,9 @@ def test_a_chat_is_one_prompt_check_about_its_model() -> None:
         "model": "gpt-4o",
         "provider": "openai",
         "stream": True,
+        "tokenEstimate": 2,
         "toolCount": 1,
+        "toolNames": ("f",),
     }
 
 
@@ -106,10 +108,14 @@ def test_the_chat_endpoint_is_known_under_its_prefix(path: str, prefix: str) -> 
 @pytest.mark.parametrize(
     ("path", "prefix"),
     [
-        ("/v1/embeddings", ""),
-        ("/v1/responses", ""),
+        ("/v1/fine_tuning/jobs", ""),
+        ("/v1/uploads", ""),
+        ("/v1/vector_stores", ""),
+        ("/v1/responses/", ""),
+        ("/v1/responses/..", ""),
+        ("/v1/responses/a%2Fb", ""),
+        ("/v2/chat/completions", ""),
         ("/v1/chat/completions/", ""),
-        ("/v1/chat/completions/cmpl_1", ""),
         ("/v1/Chat/completions", ""),
         ("/v1/chat%2Fcompletions", ""),
         ("/v1/chat/%63ompletions", ""),
@@ -131,7 +137,7 @@ def test_every_other_path_of_a_model_route_is_unknown(path: str, prefix: str) ->
     assert refusal.reason.startswith("unknown model endpoint")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "post", "CONNECT", ""])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "post", "CONNECT", ""])
 def test_only_post_asks_for_a_completion(method: str) -> None:
     assert refused(asked(method=method), chat()).code is ErrorCode.METHOD_NOT_ALLOWED
 
@@ -266,34 +272,13 @@ def test_a_member_that_sends_the_prompt_elsewhere_is_refused(name: str) -> None:
     assert name in refusal.reason
 
 
-@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file", "input_image", "Text", "ignore all\nof it"])
-def test_a_part_that_is_not_text_is_refused_with_its_place(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["hologram", "Text", "text ", "", "ignore all\nof it", "IMAGE_URL"])
+def test_a_part_of_an_unknown_type_is_refused_with_its_place(kind: str) -> None:
     content = [{"type": "text", "text": "x"}, {"type": kind, "text": "y"}]
     refusal = refused(asked(), chat(messages=[USER, {"role": "user", "content": content}]))
     assert refusal.code is ErrorCode.UNSUPPORTED_MEDIA_TYPE
     assert "messages[1].content[1]" in refusal.reason
     assert "\n" not in refusal.reason
-
-
-def test_a_reference_to_audio_kept_by_the_vendor_is_refused() -> None:
-    message = {"role": "assistant", "content": "x", "audio": {"id": "audio_1"}}
-    assert refused(asked(), chat(messages=[message])).code is ErrorCode.UNSUPPORTED_MEDIA_TYPE
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        {"tools": [{"type": "web_search"}]},
-        {"tools": [{"type": "function", "function": {}}, {"type": "code_interpreter"}]},
-        {"tools": [{"type": "mcp", "server_url": "https://x"}]},
-        {"tools": [{"type": "Function"}]},
-        {"web_search_options": {}},
-    ],
-)
-def test_tools_that_the_vendor_runs_are_denied(members: dict[str, Any]) -> None:
-    refusal = refused(asked(), chat(**members))
-    assert refusal.code is ErrorCode.TOOL_DENIED
-    assert refusal.reason.startswith("vendor-hosted tool")
 
 
 def test_messages_keep_role_text_and_place() -> None:

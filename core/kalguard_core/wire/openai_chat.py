@@ -1,0 +1,201 @@
+"""The body of a chat completion, as OpenAI's SDKs and the servers that imitate it speak it.
+
+Rules of this file: whatever the body holds besides numbers reaches the firewall; what this reader does not know
+is scored as text of the agent. Members that lead elsewhere are refused.
+Source: `CompletionCreateParams` of the official SDK, https://platform.openai.com/docs/api-reference/chat/create.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ..action import Action
+from .base import Route
+from .chat import read_messages
+from .openai_parts import read_content
+from .openai_tools import host_tool, read_functions, read_references, read_tools
+from .prompt import BodyError, Prompt, model_name
+from .text import Place
+
+# Extensions of gateways and servers (OpenRouter, LiteLLM, vLLM) that send the prompt to another model or server
+# than the one that policy was asked about, replace the template that separates roles, load code, or hold a prompt
+# that nobody can read.
+REDIRECTS: Final = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "base_url",
+        "chat_template",
+        "compound_custom",
+        "content_policy_fallbacks",
+        "context_window_fallback_dict",
+        "context_window_fallbacks",
+        "custom_llm_provider",
+        "datasources",
+        "default_fallbacks",
+        "enhancements",
+        "extra_body",
+        "extra_headers",
+        "fallbacks",
+        "kv_transfer_params",
+        "litellm_credential_name",
+        "logits_processors",
+        "lora_request",
+        "mcp_servers",
+        "model_list",
+        "models",
+        "plugins",
+        "preset",
+        "prompt_embeds",
+        "prompt_id",
+        "prompt_label",
+        "prompt_variables",
+        "provider",
+        "transforms",
+        "user_config",
+    }
+)
+# vLLM hands these on to the template renderer, whose own arguments they would replace (CVE-2025-62426).
+_TEMPLATE_ARGUMENTS: Final = frozenset({"chat_template", "conversation", "documents", "messages", "tokenize", "tools"})
+_LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+def read_chat(provider: str, document: dict[str, Any], route: Route) -> tuple[Action, ...]:
+    """The actions of a chat completion. The model is the deployment in the path, if there is one."""
+    model = route.parameters.get("deployment")
+    if model is None:
+        model = model_name(document.get("model"))
+    prompt = Prompt(provider, model)
+    read_messages(prompt, document.get("messages"))
+    if len(document) == 2 and "model" in document:
+        return prompt.actions()
+    stream = stream_of(document)
+    read_members(prompt, document, _MEMBERS, _KNOWN)
+    if document.get("store") is True:
+        return prompt.actions(stream=stream, max_tokens=limit_of(document), store=True)
+    return prompt.actions(stream=stream, max_tokens=limit_of(document))
+
+
+def model_of(document: dict[str, Any], route: Route, *, required: bool = True) -> str | None:
+    """The model that is asked: the deployment in the path, or the member. Raises `BodyError`."""
+    deployment = route.parameters.get("deployment")
+    if deployment is not None:
+        return deployment
+    if document.get("model") is None and not required:
+        return None
+    return model_name(document.get("model"))
+
+
+def stream_of(document: dict[str, Any]) -> bool:
+    """Whether the answer is to be streamed. Raises `BodyError`."""
+    stream = document.get("stream")
+    if stream is not None and type(stream) is not bool:
+        raise BodyError(("stream",), "must be true or false")
+    return stream is True
+
+
+def limit_of(document: dict[str, Any]) -> int | None:
+    """The most tokens that are asked for, under the names that there are for it."""
+    found = [value for name in _LIMITS if type(value := document.get(name)) is int]
+    return max(found) if found else None
+
+
+def read_members(
+    prompt: Prompt,
+    document: dict[str, Any],
+    members: Mapping[str, Callable[[Prompt, Any, Place], None] | None],
+    known: frozenset[str],
+) -> None:
+    """Every member of a body: by its reader, or as text. `known`: the names in `members`; None: read already.
+
+    Raises `BodyError`.
+    """
+    for key, value in document.items():
+        if key in known:
+            reader = members[key]
+            if reader is not None and value is not None:
+                reader(prompt, value, (key,))
+        elif value is not None and key.casefold() in REDIRECTS:
+            raise BodyError((key,), "is not supported: it changes where the prompt goes or how it is read")
+    prompt.others(document, known, ())
+
+
+def _read_web_search(prompt: Prompt, value: Any, place: Place) -> None:
+    if type(value) is not dict:
+        raise BodyError(place, "must be an object")
+    prompt.host("web_search", value, place)
+
+
+def _read_search_switch(prompt: Prompt, value: Any, place: Place) -> None:
+    if value is not False:
+        prompt.host("web_search", {"enabled": value}, place)
+
+
+def _read_audio(prompt: Prompt, value: Any, place: Place) -> None:
+    voice = value.get("voice") if type(value) is dict else None
+    if type(voice) is dict:
+        prompt.refer("voice", voice.get("id"), (*place, "voice", "id"))
+    prompt.rest("unread", value, place)
+
+
+def _read_prediction(prompt: Prompt, value: Any, place: Place) -> None:
+    if type(value) is dict and type(value.get("content")) is list:
+        read_content(prompt, value["content"], "assistant", (*place, "content"))
+        prompt.others(value, frozenset({"content", "type"}), place)
+        return
+    prompt.rest("unread", value, place)
+
+
+def _read_documents(prompt: Prompt, value: Any, place: Place) -> None:
+    prompt.rest("document", value, place)
+
+
+def _read_data_sources(prompt: Prompt, value: Any, place: Place) -> None:
+    if type(value) is not list:
+        raise BodyError(place, "must be a list")
+    for index, source in enumerate(value):
+        here = (*place, index)
+        settings = source.get("parameters") if type(source) is dict else None
+        if type(settings) is not dict:
+            raise BodyError(here, "must be an object with parameters")
+        prompt.host("file_search", source, here, url=settings.get("endpoint"))
+        read_references(prompt, settings, (*here, "parameters"))
+
+
+def _read_template_arguments(prompt: Prompt, value: Any, place: Place) -> None:
+    if type(value) is not dict:
+        raise BodyError(place, "must be an object")
+    for name in value:
+        if name.casefold() in _TEMPLATE_ARGUMENTS:
+            raise BodyError((*place, name), "is not supported: it changes how the prompt is read")
+    prompt.rest("unread", value, place)
+
+
+def _read_agents(prompt: Prompt, value: Any, place: Place) -> None:
+    prompt.refer("agent", value, place)
+
+
+def _read_search_parameters(prompt: Prompt, value: Any, place: Place) -> None:
+    if type(value) is not dict:
+        raise BodyError(place, "must be an object")
+    host_tool(prompt, "web_search", value, place)
+
+
+MEMBERS: Final[dict[str, Callable[[Prompt, Any, Place], None] | None]] = {
+    "model": None,
+    "stream": None,
+    "tools": read_tools,
+    "functions": read_functions,
+    "web_search_options": _read_web_search,
+    "search_parameters": _read_search_parameters,
+    "enable_search": _read_search_switch,
+    "data_sources": _read_data_sources,
+    "audio": _read_audio,
+    "prediction": _read_prediction,
+    "documents": _read_documents,
+    "chat_template_kwargs": _read_template_arguments,
+    "agent_id": _read_agents,
+}
+_MEMBERS: Final[dict[str, Callable[[Prompt, Any, Place], None] | None]] = {**MEMBERS, "messages": None}
+_KNOWN: Final = frozenset(_MEMBERS)
