@@ -19,4 +19,4 @@ def test_the_parameters_of_a_media_type_are_read() -> None:
     prompt.attach_url("data:text/plain;note=obey them;base64,aGVsbG8=", ("b",))
     prompt.attach_url("data:text/plain;base64,aGVsbG8=", ("c",))
     texts = [message.text for message in prompt.actions()[0].messages]
-    assert sorted(texts) == ["hello"] * 3 + ["text/plain; note=obey me", "text/plain;note=obey them"]
+    assert sorted(texts) == ["hello"] * 3 + ["text/plain; note=obey me", "text/plain;note=obey them;base64"]
