@@ -479,6 +479,11 @@ class _Reader:
             more["promptName"] = resource = plain_name(params.get("name"), f"params.name of {method.name}")
         elif "taskId" in method.members:
             more["taskId"] = plain_name(params.get("taskId"), f"params.taskId of {method.name}")
+        elif method.name == INITIALIZE:
+            wanted = params.get("protocolVersion", "")
+            # The server might agree to another one, and then read everything that follows in its way.
+            if type(wanted) is not str or (wanted not in VERSIONS and "protocolVersion" in params):
+                raise Invalid("params.protocolVersion of initialize is not a version that is supported here")
         elif method.name == COMPLETE:
             kind, resource = _completed(params.get("ref"))
             more[kind] = resource

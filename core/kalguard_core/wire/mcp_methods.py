@@ -37,6 +37,9 @@ _AGAIN: Final = frozenset({INPUT_RESPONSES, "requestState"})
 MAX_NAME: Final = 256
 _MAX_URI: Final = 2048
 _SCHEME: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-.")
+# Schemes whose URIs readers (WHATWG URL) put in a form of their own, with the port that goes without saying.
+_WEB: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443", "ftp": "21"}
+_HOST: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._{}")  # braces: in templates
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 # Escaped, these would be another spelling of the same place; what separates segments too, but not in a query.
 _UNRESERVED: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
@@ -186,6 +189,12 @@ def plain_uri(value: Any, what: str) -> str:
         raise Invalid(f"{what} must have no dot segments")
     if scheme == "file" and (not path.startswith("///") or "" in segments[3:-1]):
         raise Invalid(f"{what} must be of the form file:///path, without empty segments")
+    if scheme in _WEB:
+        host, _, port = path[2:].partition("/")[0].partition(":")
+        if not path.startswith("//") or not _HOST.issuperset(host) or host.strip(".") != host or port == _WEB[scheme]:
+            raise Invalid(f"{what} must have a plain host in lower case, and no port that goes without saying")
+        if not host or (port and not (port.isascii() and port.isdigit() and port[0] != "0")):
+            raise Invalid(f"{what} must have a host, and a plain port if it has one")
     return value
 
 

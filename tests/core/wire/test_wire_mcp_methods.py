@@ -163,6 +163,14 @@ def test_a_subscription_is_one_action_a_resource() -> None:
         " notes://a",
         "notes://a\n",
         "notes://a?x=%61",
+        "https://E.test/a",
+        "https://e.test./a",
+        "https://e.test:443/a",
+        "https://e.test:0443/a",
+        "https://u@e.test/a",
+        "https:e.test/a",
+        "https:///e.test/a",
+        "http://\u0435.test/",
         "notes://" + "a" * 2048,
     ],
 )
@@ -176,7 +184,15 @@ def test_a_uri_in_another_spelling_is_refused(uri: Any, method: str) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["file:///", "file:///a/b.md", "notes://a?q=b%2Fc&x=%20", "ui://widget", "urn:x:y", "web://https://e.test/a#b"],
+    [
+        "file:///",
+        "file:///a/b.md",
+        "notes://a?q=b%2Fc&x=%20",
+        "ui://widget",
+        "urn:x:y",
+        "web://https://e.test/a#b",
+        "https://e.test:8443/a",
+    ],
 )
 def test_a_plain_uri_is_a_resource(uri: str) -> None:
     assert call("resources/read", uri=uri)[0].resource == uri
@@ -186,7 +202,6 @@ def test_a_plain_uri_is_a_resource(uri: str) -> None:
     ("method", "params", "version"),
     [
         ("initialize", {"clientInfo": {"name": ATTACK, "version": "1"}, "capabilities": {}}, LAST),
-        ("initialize", {"protocolVersion": ATTACK}, LAST),
         ("initialize", {"capabilities": {"experimental": {"x": {ATTACK: True}}}}, LAST),
         ("tools/list", {"cursor": ATTACK}, LAST),
         ("tools/list", {"unknown": [{"x": ATTACK}]}, LAST),
@@ -254,6 +269,9 @@ def test_text_in_a_notification_is_scored(method: str, params: dict[str, Any]) -
         ("prompts/get", {"name": "a", "Name": "b"}),
         ("prompts/get", {"name": ["a"]}),
         ("tools/list", {"_Meta": {}}),
+        ("initialize", {"protocolVersion": "2027-01-01"}),
+        ("initialize", {"protocolVersion": None}),
+        ("initialize", {"protocolVersion": ["2025-11-25"]}),
         ("tools/list", {"_meta": "x"}),
         ("completion/complete", {"ref": {"type": "ref/prompt", "name": "a", "uri": "notes://b"}}),
         ("completion/complete", {"ref": {"type": "ref/other", "name": "a"}}),
@@ -472,7 +490,18 @@ _anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
     max_leaves=6,
 )
-_MEMBERS = ("uri", "name", "arguments", "ref", "inputResponses", "notifications", "taskId", "_meta", "Uri")
+_MEMBERS = (
+    "uri",
+    "name",
+    "arguments",
+    "ref",
+    "inputResponses",
+    "notifications",
+    "taskId",
+    "_meta",
+    "Uri",
+    "protocolVersion",
+)
 _params = st.fixed_dictionaries({}, optional=dict.fromkeys(_MEMBERS, _anything))
 
 
