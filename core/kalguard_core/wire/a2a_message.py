@@ -31,29 +31,31 @@ _CONTENTS: Final[Mapping[str, str]] = {"text": "text", "file": "file", "data": "
 class _Names:
     """The members that an object may have: `names` in camel case, `others` as pairs of a spelling and its name."""
 
-    __slots__ = ("_folded", "_spellings", "known")
+    __slots__ = ("_folded", "_spellings")
 
     def __init__(self, names: str, **others: str) -> None:
         self._spellings = {name: name for name in names.split()} | others
         self._spellings |= {_snake(name): name for name in names.split()}
         self._folded = frozenset(map(_fold, self._spellings))
-        self.known = frozenset(self._spellings)
 
     def read(self, prompt: Prompt, value: Any, place: Place) -> dict[str, Any]:
         """The known members by their names, without nulls; all others go to `prompt`. Raises `BodyError`."""
         if type(value) is not dict:
             raise BodyError(place, "must be an object")
         found: dict[str, Any] = {}
+        unknown: dict[str, Any] = {}
         for key, member in value.items():
             name = self._spellings.get(key)
             if name is None:
                 if _fold(key) in self._folded:
                     raise BodyError((*place, key), "is not a known member, but differs from one by its spelling only")
+                unknown[key] = member
                 continue
             if name in found:
                 raise BodyError((*place, key), f"is given twice, in two spellings of {name}")
             found[name] = member
-        prompt.others(value, self.known, place)
+        if unknown:
+            prompt.others(unknown, frozenset(), place)
         return {name: member for name, member in found.items() if member is not None}
 
 
@@ -308,7 +310,8 @@ class _Reader:
         if task is None:
             return
         pushes = "url" in members or "config" in members
-        same = {"taskId": {task}, "name": {task, f"tasks/{task}"}, "parent": {task, f"tasks/{task}"}}
+        names = {task, f"tasks/{task}", f"tasks/{task}/pushNotificationConfigs"}
+        same = {"taskId": {task}, "name": names, "parent": names}
         if not pushes:
             same["id"] = {task}
         for name, allowed in same.items():
