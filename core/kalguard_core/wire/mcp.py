@@ -375,10 +375,9 @@ class _Reader:
             if named is None or (name is None and method.must_mirror):
                 raise Invalid(f"the header {'mcp-name' if named else 'mcp-method'} is required by protocol {version}")
         if _MIRRORED_ARGUMENT in "\n".join(fields):
-            for header in [each for each in fields if each.startswith(_MIRRORED_ARGUMENT)]:
-                if version not in STATELESS or call.method != CALL_TOOL:
-                    raise Invalid("the headers mcp-param- only go with a tool call of a later protocol version")
-                _check_mirrored_argument(header, fields[header], params.get("arguments"))
+            if version not in STATELESS or call.method != CALL_TOOL:
+                raise Invalid("the headers mcp-param- only go with a tool call of a later protocol version")
+            _check_mirrored_arguments(fields, params.get("arguments"))
 
     def _read_params(
         self, method: Method, params: Mapping[str, Any], texts: list[Message], media: list[Action]
@@ -402,6 +401,8 @@ class _Reader:
             else:
                 collect_names(texts, "unread", (name,), ("params",))
                 collect(texts, "unread", value, place)
+        if len(texts) > MAX_TEXTS:
+            raise TooMuchText
         if texts:
             unwrap(texts)
 
@@ -559,15 +560,13 @@ def _header_text(value: str) -> str | None:
         return None
 
 
-def _check_mirrored_argument(header: str, value: str, arguments: Any) -> None:
-    """Raise `Invalid` unless an argument has that value: which one is meant, only the tool's schema knows.
+def _check_mirrored_arguments(fields: Mapping[str, str], arguments: Any) -> None:
+    """Raise `Invalid` unless each of the headers repeats an argument: which one, only the tool's schema knows.
 
     If an argument has the name that the header has, it is that one.
     """
-    text = _header_text(value)
-    wanted = _letters(header.removeprefix(_MIRRORED_ARGUMENT))
-    values: list[str] = []
-    named: list[str] = []
+    values: set[str] = set()
+    named: dict[str, set[str]] = {}
     waiting: list[Any] = [arguments]
     for container in waiting:  # grows while it is read
         if type(container) is not dict:
@@ -575,12 +574,14 @@ def _check_mirrored_argument(header: str, value: str, arguments: Any) -> None:
         for key, member in container.items():
             if type(member) is dict:
                 waiting.append(member)
-                continue
-            shown_as = "true" if member is True else "false" if member is False else str(member)
-            if type(member) in (str, int, float, bool):
-                (named if _letters(key) == wanted else values).append(shown_as)
-    if text is None or text not in (named or values):
-        raise Invalid(f"the header {shown(header)} does not match the body")
+            elif type(member) in (str, int, float, bool):
+                text = str(member).lower() if type(member) is bool else str(member)
+                values.add(text)
+                named.setdefault(_letters(key), set()).add(text)
+    for header in [each for each in fields if each.startswith(_MIRRORED_ARGUMENT)]:
+        wanted = _letters(header.removeprefix(_MIRRORED_ARGUMENT))
+        if _header_text(fields[header]) not in named.get(wanted, values):
+            raise Invalid(f"the header {shown(header)} does not match the body")
 
 
 def _letters(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -503,6 +504,16 @@ _MEMBERS = (
     "protocolVersion",
 )
 _params = st.fixed_dictionaries({}, optional=dict.fromkeys(_MEMBERS, _anything))
+
+
+def test_a_call_with_very_many_members_is_refused_and_quickly() -> None:
+    many = {f"n{index}": "x y" for index in range(110_000)}
+    assert "too many texts" in refused(asked(LAST), body("tools/list", many)).reason
+    mirrored = {f"mcp_param_h{index}": "x y" for index in range(50)}
+    headers = asked(NEWEST, **GOOD, **mirrored)
+    began = time.process_time()
+    read(headers, body("tools/call", {"name": "search", "_meta": META, "arguments": many}))
+    assert time.process_time() - began < 3
 
 
 @given(st.sampled_from(sorted(METHODS)), _params, st.sampled_from([None, LAST, NEWEST]), _texts)
