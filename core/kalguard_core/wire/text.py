@@ -58,6 +58,34 @@ WORDS: Final = frozenset(
     }
 )
 
+# Names that most objects are made of. They say nothing, which is quicker to see than to find out.
+_USUAL_NAMES: Final = frozenset(
+    {
+        "additionalProperties",
+        "anyOf",
+        "arguments",
+        "content",
+        "default",
+        "description",
+        "enum",
+        "function",
+        "id",
+        "inputSchema",
+        "input_schema",
+        "items",
+        "name",
+        "parameters",
+        "properties",
+        "required",
+        "role",
+        "strict",
+        "text",
+        "title",
+        "tool_call_id",
+        "type",
+    }
+)
+
 
 class TooMuchText(Exception):
     """More texts than one request may hold."""
@@ -91,22 +119,24 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
     if type(value) is not dict and type(value) is not list:
         return
     waiting: list[tuple[Any, Place]] = [(value, place)]
+    add, wait, words, usual = found.append, waiting.append, WORDS, _USUAL_NAMES.issuperset
     for container, where in waiting:  # grows while it is read
         if len(found) + len(waiting) + len(container) > MAX_TEXTS:
             raise TooMuchText
         members: Any
         if type(container) is dict:
             members = container.items()
-            collect_names(found, role, container, where)
+            if not usual(container):
+                collect_names(found, role, container, where)
         else:
             members = enumerate(container)
         for key, member in members:
             kind = type(member)
             if kind is str:
-                if member not in WORDS:
-                    found.append(Message(role, member, (*where, key)))
+                if member not in words:
+                    add(Message(role, member, (*where, key)))
             elif kind is dict or kind is list:
-                waiting.append((member, (*where, key)))
+                wait((member, (*where, key)))
 
 
 def collect_names(found: list[Message], role: str, names: Iterable[str], place: Place) -> None:
