@@ -44,6 +44,7 @@ from kalguard_core.codes import STATUS
 from kalguard_core.identity import PrincipalMap, Revocations
 from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
+from kalguard_core.wire.routes import RouteTable
 from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.cli.serve import default_text
 from kalguard_ext_authz.envoy.binary import validate
@@ -73,7 +74,9 @@ MANUAL: Final = (
 TAGS: Final[Mapping[str, frozenset[str]]] = {
     "sh": frozenset({"", "up", "serve", "make", "manual"}),
     "python": frozenset({""}),
-    "yaml": frozenset({"policy", "tools", "principals", "revocations", "settings", "envoy", "route", "istio"}),
+    "yaml": frozenset(
+        {"policy", "tools", "routes", "principals", "revocations", "settings", "envoy", "route", "istio"}
+    ),
     "json": frozenset({"", "policy", "tools", "principals", "revocations"}),
     "text": frozenset({"", "figure"}),
 }
@@ -284,6 +287,7 @@ def _read(block: Block, place: Place, envoy: Path) -> None:
         "": lambda text, _: json.loads(text),
         "policy": Policy.parse,
         "tools": ToolCatalog.parse,
+        "routes": RouteTable.parse,
         "principals": PrincipalMap.parse,
         "revocations": Revocations.parse,
         "settings": lambda text, _: _read_settings(text, place),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
 from kalguard_core.guard import Snapshot
 from kalguard_core.wire.registry import PROTOCOLS
 from kalguard_core.wire.routes import RouteTable
+from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.metrics import Metrics
 from kalguard_ext_authz.reload import Documents
 from kalguard_ext_authz.routes import Routes
@@ -110,3 +112,30 @@ def test_a_bad_table_stops_the_start(tmp_path: Path) -> None:
     file.write_text("routes:\n  - {host: h}\n")
     with pytest.raises(SettingsError, match=r"routes.yaml:2: routes\[0\].kind: required key is missing"):
         Documents(settings, Metrics(), lambda _: None).load()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["match", "https://api.openai.com/v1/x"], 0, "routes.yaml:3: kind openai, upstream openai"),
+        (["match", "wiki.example.com"], 0, "routes.yaml:6: kind http"),
+        (["match", "x", "--destination", "10.0.0.7:8000"], 0, "routes.yaml:5: kind mcp, server plain"),
+        (["match", "https://nobody.example/"], 3, "no route"),
+        (["match", "wiki.example.com", "--json"], 0, '"kind": "http"'),
+        (["validate"], 0, "OK: 5 routes"),
+    ],
+)
+def test_an_operator_can_ask_the_table(tmp_path: Path, arguments: list[str], status: int, said: str) -> None:
+    file = tmp_path / "routes.yaml"
+    file.write_text(TEXT)
+    result = CliRunner().invoke(main, ["routes", arguments[0], str(file), *arguments[1:]])
+    assert (result.exit_code, said in result.output) == (status, True), result.output
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"routes: []", "routes.yaml:1"), (b"\xff", "UTF-8"), (None, "read")])
+def test_the_command_says_what_is_wrong_with_a_table(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "routes.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    result = CliRunner().invoke(main, ["routes", "validate", str(file)])
+    assert (result.exit_code, said in result.output) == (1, True), result.output

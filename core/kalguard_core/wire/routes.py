@@ -49,7 +49,7 @@ class TableRoute(Struct, frozen=True):
     """One entry. `host`: a name, "*.name", or None for any. `prefix`: without a trailing slash.
 
     `destination`: the principal, or the address and port, that the proxy connects to; None for any.
-    `context`: what Envoy's own routes say in context extensions.
+    `context`: what Envoy's own routes say in context extensions. `line`: of the entry in its document.
     """
 
     host: str | None
@@ -58,6 +58,7 @@ class TableRoute(Struct, frozen=True):
     destination: str | None
     kind: str
     context: Mapping[str, str]
+    line: int = 0
 
     def covers(self, other: TableRoute) -> bool:
         """Whether every request that fits `other` fits this entry too."""
@@ -93,10 +94,10 @@ class RouteTable:
         for index, entry in enumerate(entries):
             place = ("routes", index)
             route = _route(document, place, entry, guarded)
-            for number, earlier in enumerate(routes):
+            for earlier in routes:
                 if earlier.covers(route):
-                    line = document.line(("routes", number))
-                    raise document.error(place, f"never reached: the entry in line {line} fits all of its requests")
+                    problem = f"never reached: the entry in line {earlier.line} fits all of its requests"
+                    raise document.error(place, problem)
             routes.append(route)
         version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         return cls(routes, version)
@@ -165,7 +166,7 @@ def _route(document: Document, place: Path, entry: _RouteDocument, guarded: str)
     if entry.kind in _UNREAD and guarded:
         context["guarded"] = guarded
     port = None if entry.port is None else str(entry.port)
-    return TableRoute(entry.host, port, entry.prefix, entry.destination, entry.kind, context)
+    return TableRoute(entry.host, port, entry.prefix, entry.destination, entry.kind, context, document.line(place))
 
 
 def _guarded(entry: _RouteDocument) -> str:

@@ -14,8 +14,10 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "serve": ("serve", "serve", "Run the servers: gRPC ext_authz, HTTP API, admin, metrics."),
     "check": ("check", "check", "Decide about one prompt or tool call without a server."),
     "policy": ("policy", "policy", "Validate policy documents, and ask them."),
+    "routes": ("routes", "routes", "Validate route tables, and ask them."),
     "token": ("token", "token", "Issue and inspect agent tokens."),
     "audit": ("audit", "audit", "Verify and read the audit log."),
+    "protocols": ("protocols", "protocols", "Show what is understood of each wire protocol, and what is refused."),
     "envoy": ("envoy", "envoy", "Render and validate Envoy configuration."),
 }
 
