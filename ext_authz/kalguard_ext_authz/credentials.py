@@ -8,6 +8,7 @@ shows, and no message quotes what was read: it may be a secret in the wrong plac
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,7 @@ from .settings import UpstreamSettings
 
 MAX_CREDENTIAL_BYTES: Final = 16 * 1024  # Google's and Azure's access tokens have 1 to 4 KiB
 AUTHORIZATION: Final = "authorization"
+KALGUARD_TOKEN: Final = "x-kalguard-token"  # noqa: S105 - a header's name
 # Beside those that the gate itself reads a token from (`CREDENTIAL_HEADERS`): with these, clients and gateways of
 # vendors say who pays. Those of AWS belong to a signature that the agent made.
 VENDOR_HEADERS: Final = (
@@ -63,6 +65,9 @@ VENDOR_QUERY: Final = frozenset(
         "x-goog-signature",
     }
 )
+
+
+_KEY_IN_PROTOCOL: Final = ("api-key.", "api_key.", "access-token.", "bearer", "authorization")
 
 
 class CredentialError(ValueError):
@@ -142,6 +147,36 @@ def query_to_remove(path: str, access: Access) -> list[str]:
     return [name for name in names if name]
 
 
+def proxy_token(headers: Mapping[str, str]) -> str | None:
+    """The token that an agent offers to a forward proxy in `proxy-authorization`; None if there is none.
+
+    `HTTPS_PROXY=http://agent:TOKEN@host:port` is all that most programs let one say, and becomes Basic (RFC 7617).
+    """
+    scheme, _, rest = headers.get("proxy-authorization", "").strip(" \t").partition(" ")
+    text = rest.strip(" \t")
+    if scheme.lower() == "basic":
+        try:
+            text = b64decode(text, validate=True).decode("ascii").partition(":")[2]
+        except ValueError:
+            return None
+    elif scheme.lower() != "bearer":
+        return None
+    return text if looks_like_token(text) else None
+
+
+def websocket_protocols(headers: Mapping[str, str]) -> str | None:
+    """What `sec-websocket-protocol` is to be, where the agent put a key into it as browsers must; None if it didn't.
+
+    Source: https://platform.openai.com/docs/guides/realtime-websocket
+    """
+    value = headers.get("sec-websocket-protocol")
+    if value is None:
+        return None
+    offered = [protocol.strip(" \t") for protocol in value.split(",")]
+    kept = [name for name in offered if not any(mark in name.lower() for mark in _KEY_IN_PROTOCOL)]
+    return None if kept == offered else ", ".join(kept)
+
+
 def _is_credential(member: str, passthrough: bool) -> bool:
     name, _, value = member.partition("=")
     if looks_like_token(unquote_plus(value)):
@@ -152,7 +187,7 @@ def _is_credential(member: str, passthrough: bool) -> bool:
 
 def _is_ours(name: str, value: str) -> bool:
     """Whether a credential header is for us and not for the upstream."""
-    return name in ("x-kalguard-token", "proxy-authorization") or any(
+    return name in (KALGUARD_TOKEN, "proxy-authorization") or any(
         looks_like_token(word) for word in value.replace(",", " ").split()
     )
 

@@ -28,6 +28,7 @@ from kalguard_core.request import AgentRequest, Body, BufferedBody, Peer, Refusa
 
 from .answer import Answer, Answerer
 from .credentials import (
+    KALGUARD_TOKEN,
     NO_ACCESS,
     Access,
     Upstreams,
@@ -95,6 +96,9 @@ class CheckService:
         source = attributes.source
         address = source.address.socket_address
         kind, context = self._routes.route(attributes, trusted=self._trusted)
+        offered = proxy_token(headers) if kind == "proxy" else None
+        if offered is not None and headers.setdefault(KALGUARD_TOKEN, offered) != offered:
+            headers[KALGUARD_TOKEN] += f",{offered}"  # two that differ are refused, as a repeated header is
         return AgentRequest(
             id=(
                 # Envoy's own id first: an agent that could choose it could make two calls look like one.

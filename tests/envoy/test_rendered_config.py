@@ -16,27 +16,53 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from envoy_lab import AuthzStub, Demo
+from kalguard_core.wire.registry import PROTOCOLS
+from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.envoy.binary import validate
 from kalguard_ext_authz.envoy.process import EnvoyProcess, ProcessFailed, unix_get
-from kalguard_ext_authz.envoy.render import DEFAULT_UPSTREAMS, MAX_BODY, AuthzTls, Sidecar, render
-from kalguard_ext_authz.envoy.targets import EnvoyConfigError, Pipe, Socket, Upstream, parse_target
+from kalguard_ext_authz.envoy.providers import PROVIDERS, all_providers, provider
+from kalguard_ext_authz.envoy.render import DEFAULT_UPSTREAMS, MAX_BODY, AuthzTls, ListenTls, Sidecar, render
+from kalguard_ext_authz.envoy.targets import (
+    KINDS,
+    UPGRADE_KINDS,
+    EnvoyConfigError,
+    Pipe,
+    Socket,
+    Upstream,
+    parse_target,
+)
 
+PROVIDER_OPTIONS = " ".join(
+    f"--provider {each.name}={each.example}" if each.value else f"--provider {each.name}" for each in PROVIDERS
+)
 # What Envoy itself tells about the peer, true whatever the client sent.
 ENVOYS_OWN = {"x-envoy-external-address"}
-COMMITTED = Path(__file__).parents[2] / "envoy" / "sidecar.yaml"
+BUNDLED = Path(__file__).parents[2] / "envoy"
+COMMITTED = {
+    "sidecar.yaml": (Sidecar(), ""),
+    "providers.yaml": (Sidecar(upstreams=all_providers()), PROVIDER_OPTIONS),
+    "forward-proxy.yaml": (Sidecar(proxy=Socket("127.0.0.1", 10001)), "--forward-proxy 127.0.0.1:10001"),
+}
 
 
 # -- what is rendered -------------------------------------------------------------------------------------
 
 
-def test_the_committed_sidecar_is_what_render_writes_by_default() -> None:
-    assert COMMITTED.read_bytes() == render(Sidecar()).encode(), "run: kalguard envoy render -o envoy/sidecar.yaml"
+@pytest.mark.parametrize("name", COMMITTED)
+def test_what_is_committed_is_what_render_writes(name: str) -> None:
+    sidecar, options = COMMITTED[name]
+    run = f"kalguard envoy render {options} -o envoy/{name}"
+    assert (BUNDLED / name).read_bytes() == render(sidecar).encode(), f"run: {run}"
+    written = CliRunner().invoke(main, ["envoy", "render", *options.split()])
+    assert written.output == render(sidecar)
 
 
-def test_the_committed_sidecar_is_valid_for_a_real_envoy(envoy_binary: Path) -> None:
-    assert validate(COMMITTED, envoy_binary).problem == ""
+@pytest.mark.parametrize("name", COMMITTED)
+def test_what_is_committed_is_valid_for_a_real_envoy(envoy_binary: Path, name: str) -> None:
+    assert validate(BUNDLED / name, envoy_binary).problem == ""
 
 
 def _certificates(directory: Path) -> tuple[str, str]:
@@ -102,11 +128,12 @@ def _extensions(value: Any, kind: str) -> Iterator[dict[str, Any]]:
 
 def test_no_client_and_no_answer_can_choose_the_upstream() -> None:
     text = render(Sidecar(upstreams=UPSTREAM_SETS["one of each"]))
-    for word in ("cluster_header", "ORIGINAL_DST", "clear_route_cache: true", "upgrade_configs", "retry_policy"):
+    for word in ("cluster_header", "ORIGINAL_DST", "clear_route_cache: true", "connect_config", "retry_policy"):
         assert word not in text
     for route in _routes(yaml.safe_load(text)):
         if "context_extensions" in str(route):
             assert route["route"]["host_rewrite_literal"]
+            assert ("upgrade_configs" in route["route"]) == (route["name"].partition("_")[0] in UPGRADE_KINDS)
 
 
 def test_only_our_own_paths_and_the_404_skip_the_gate() -> None:
@@ -135,6 +162,101 @@ def test_https_upstreams_are_checked_against_their_name() -> None:
     assert context["sni"] == "api.openai.com"
     assert check["match_typed_subject_alt_names"] == [{"san_type": "DNS", "matcher": {"exact": "api.openai.com"}}]
     assert check["trusted_ca"]["filename"]
+
+
+def test_every_kind_has_a_protocol_and_only_those_that_can_be_upgraded_are() -> None:
+    assert set(KINDS) <= set(PROTOCOLS)
+    upgraded = {kind for kind in KINDS if any(endpoint.upgrade for endpoint in PROTOCOLS[kind].endpoints)}
+    assert upgraded == UPGRADE_KINDS
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "authority", "path", "region"),
+    [
+        ("openai", "openai", "api.openai.com", "", ""),
+        ("azure=my-resource", "azure", "my-resource.openai.azure.com", "", ""),
+        ("vertex=europe-west4", "vertex", "europe-west4-aiplatform.googleapis.com", "", ""),
+        ("vertex=global", "vertex", "aiplatform.googleapis.com", "", ""),
+        ("bedrock=eu-central-1", "bedrock", "bedrock-runtime.eu-central-1.amazonaws.com", "", "eu-central-1"),
+        ("bedrock=cn-north-1", "bedrock", "bedrock-runtime.cn-north-1.amazonaws.com.cn", "", "cn-north-1"),
+        ("groq", "compatible", "api.groq.com", "/openai", ""),
+    ],
+)
+def test_a_provider_is_its_public_address(text: str, kind: str, authority: str, path: str, region: str) -> None:
+    upstream = provider(text)
+    assert upstream.tls
+    assert (upstream.kind, upstream.authority, upstream.path, upstream.region) == (kind, authority, path, region)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nobody", "openai=x", "azure", "azure=", "azure=evil.example#", "bedrock=us east", "vertex=-x"]
+)
+def test_a_provider_that_nobody_knows_is_refused(text: str) -> None:
+    with pytest.raises(EnvoyConfigError, match="--provider"):
+        provider(text)
+
+
+def test_grpc_goes_by_its_service_and_sse_by_the_path_that_the_server_announces() -> None:
+    upstreams = (
+        Upstream.parse("grpc", "greet=http://127.0.0.1:50051/helloworld.Greeter"),
+        Upstream.parse("a2a-grpc", "agent=http://127.0.0.1:50052"),
+        Upstream.parse("mcp-sse", "old=http://127.0.0.1:9400/base", messages="/messages/"),
+        Upstream.parse("a2a", "agent=http://127.0.0.1:50053"),
+    )
+    found = [
+        (
+            next(iter(route["match"].values())),
+            route["route"].get("prefix_rewrite"),
+            route["typed_per_filter_config"]["envoy.filters.http.ext_authz"]["check_settings"]["context_extensions"],
+        )
+        for route in _routes(yaml.safe_load(render(Sidecar(upstreams=upstreams))))
+        if "context_extensions" in str(route)
+    ]
+    greeter = {"kind": "grpc", "prefix": "", "upstream": "grpc_greet", "authority": "127.0.0.1:50051", "base": ""}
+    by_grpc = {"kind": "a2a", "prefix": "", "upstream": "a2a_grpc_agent", "server": "agent", "transport": "grpc"}
+    sse = {"kind": "mcp", "prefix": "/mcp/old", "upstream": "mcp_old", "server": "old", "transport": "sse"}
+    a2a = {"kind": "a2a", "prefix": "/agent", "upstream": "a2a_agent", "server": "agent"}
+    assert found == [
+        ("/helloworld.Greeter/", None, greeter),
+        ("/a2a.v1.A2AService/", None, by_grpc),
+        ("/lf.a2a.v1.A2AService/", None, by_grpc),
+        ("/mcp/old/", "/base/", sse),
+        ("/messages/", "/messages/", {**sse, "prefix": "/messages"}),
+        ("/agent/", "/", a2a),
+        ("/agent", "/", a2a),
+    ]
+
+
+def test_agents_can_be_served_over_tls_and_asked_for_a_certificate(envoy_binary: Path, tmp_path: Path) -> None:
+    certificate, key = _certificates(tmp_path)
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render(Sidecar(listen_tls=ListenTls(certificate, key, certificate), ca_file=certificate)))
+    assert validate(config, envoy_binary).problem == ""
+    (context,) = _extensions(yaml.safe_load(config.read_text()), ".DownstreamTlsContext")
+    assert context["require_client_certificate"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("--listen-cert a.pem", "belong together"),
+        ("--sign x=us-east-1", "no --bedrock has that name"),
+        ("--provider bedrock=us-east-1 --sign bedrock=", "expected NAME=REGION"),
+        ("--mcp-messages x=/messages/", "no --mcp-sse has that name"),
+        ("--mcp-sse x=http://h --mcp-messages x=/v1/", "taken"),
+        ("--mcp-sse x=http://h --mcp-messages x=messages", "absolute path"),
+        ("--grpc x=http://h", "full name of one service"),
+        ("--grpc x=http://h/a/b", "full name of one service"),
+        ("--a2a-grpc x=http://h/a", "no path"),
+        ("--grpc x=http://h/p.S --grpc y=http://i/p.S", "two upstreams on /p.S"),
+        ("--forward-proxy localhost:1", "IP address"),
+        ("--forward-proxy 127.0.0.1:10000", "--listen is there already"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options: str, problem: str) -> None:
+    refused = CliRunner().invoke(main, ["envoy", "render", *options.split()])
+    assert refused.exit_code == 2
+    assert problem in refused.output
 
 
 def _routes(document: Any) -> list[dict[str, Any]]:

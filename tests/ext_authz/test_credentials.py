@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from kalguard_ext_authz.credentials import (
     CredentialError,
     Upstreams,
     headers_to_remove,
+    proxy_token,
     query_to_remove,
 )
 from kalguard_ext_authz.grpc_server import CheckService
@@ -272,6 +274,38 @@ def test_our_token_is_taken_out_of_whatever_header_it_came_in(token_in: str) -> 
 )
 def test_every_member_of_the_query_that_holds_a_credential_is_taken_out(query: str, gone: list[str]) -> None:
     assert query_to_remove(f"/x?{query}", NO_ACCESS) == gone
+
+
+@pytest.mark.parametrize(
+    ("offered", "kept"),
+    [
+        ("realtime, openai-insecure-api-key.sk-own, openai-beta.realtime-v1", "realtime, openai-beta.realtime-v1"),
+        ("openai-insecure-api-key.sk-own", ""),
+        ("realtime", None),
+    ],
+)
+def test_a_key_that_a_browser_hides_in_the_websocket_protocol_is_taken_out(offered: str, kept: str | None) -> None:
+    response = answered(ENTRIES, headers={"x-kalguard-token": JWT, "sec-websocket-protocol": offered})
+    assert put_in(response).get("sec-websocket-protocol") == (kept or None)
+    assert ("sec-websocket-protocol" in response.ok_response.headers_to_remove) == (kept == "")
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        (f"Basic {b64encode(f'agent:{JWT}'.encode()).decode()}", JWT),
+        (f"basic {b64encode(f':{JWT}'.encode()).decode()}", JWT),
+        (f"Bearer {JWT}", JWT),
+        (f"Basic {b64encode(JWT.encode()).decode()}", None),
+        (f"Basic {b64encode(b'agent:password').decode()}", None),
+        ("Basic !!!", None),
+        ("Basic /////w==", None),
+        ("", None),
+        (f"Digest {JWT}", None),
+    ],
+)
+def test_a_proxy_is_told_the_token_as_programs_tell_proxies_anything(value: str, token: str | None) -> None:
+    assert proxy_token({"proxy-authorization": value}) == token
 
 
 def test_one_answer_leaves_nothing_of_a_credential_in_the_next() -> None:

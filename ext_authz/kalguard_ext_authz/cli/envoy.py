@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..envoy.providers import PROVIDERS
 from ..envoy.targets import OPTIONS
 from .output import emit, fail, json_option
 
 if TYPE_CHECKING:
     from ..envoy.render import Sidecar
+
+
+USAGES = [provider.usage for provider in PROVIDERS]
 
 
 def _upstream_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,6 +47,12 @@ def envoy() -> None:
 @click.option("--authz-key", metavar="FILE", help="The key of that certificate (PEM).")
 @click.option("--authz-name", metavar="NAME", default="", help="Name in its certificate, if it is not the host.")
 @click.option("--http-api", metavar="HOST:PORT", default="127.0.0.1:9292", show_default=True, help="The HTTP API.")
+@click.option(
+    "--provider",
+    metavar="NAME[=VALUE]",
+    multiple=True,
+    help=f"A public provider, reached as /NAME/…: {', '.join(USAGES)} (repeatable).",
+)
 @_upstream_options
 @click.option(
     "--mcp-messages",
@@ -51,6 +61,14 @@ def envoy() -> None:
     help="Where clients of --mcp-sse NAME post, if the server announces a path like /messages/ (repeatable).",
 )
 @click.option("--internal", metavar="NAME", multiple=True, help="This upstream is ours: tell it the agent's id.")
+@click.option("--sign", metavar="NAME=REGION", multiple=True, help="Sign the requests of this --bedrock for AWS.")
+@click.option("--unsigned", is_flag=True, help="Do not sign --provider bedrock: a Bedrock API key goes in instead.")
+@click.option("--aws-credentials", metavar="FILE", default="", help="AWS credentials file instead of AWS' chain.")
+@click.option("--listen-cert", metavar="FILE", default="", help="Serve agents over TLS with this certificate (PEM).")
+@click.option("--listen-key", metavar="FILE", default="", help="The key of that certificate (PEM).")
+@click.option("--listen-client-ca", metavar="FILE", default="", help="Agents must show a certificate of this CA (PEM).")
+@click.option("--forward-proxy", metavar="IP:PORT", help="Also serve as forward proxy (HTTP_PROXY, HTTPS_PROXY) there.")
+@click.option("--proxy-private", is_flag=True, help="Names may resolve to private addresses in the forward proxy.")
 @click.option("--max-body", metavar="BYTES", type=int, default=5 << 20, show_default=True, help="More is a 413.")
 @click.option(
     "--authz-timeout", metavar="SECONDS", type=float, default=2.0, show_default=True, help="Then it is a denial."
@@ -111,7 +129,10 @@ def validate(file: Path, binary: str | None, as_json: bool) -> None:
 
 def _sidecar(options: dict[str, object]) -> Sidecar:
     """The options as a `Sidecar`. Raises `EnvoyConfigError`."""
-    from ..envoy.render import DEFAULT_CA_FILE, DEFAULT_UPSTREAMS, AuthzTls, Sidecar
+    from dataclasses import replace
+
+    from ..envoy.providers import provider
+    from ..envoy.render import DEFAULT_CA_FILE, DEFAULT_UPSTREAMS, AuthzTls, ListenTls, Sidecar
     from ..envoy.targets import EnvoyConfigError, Pipe, Socket, Upstream, parse_target
 
     def word(name: str) -> str:
@@ -136,11 +157,28 @@ def _sidecar(options: dict[str, object]) -> Sidecar:
         for option in OPTIONS
         for text in words(option.name.replace("-", "_"))
     )
+    upstreams = (
+        tuple(replace(each, region="") if options["unsigned"] else each for each in map(provider, words("provider")))
+        + upstreams
+    )
+    regions = dict(text.partition("=")[::2] for text in words("sign"))
+    if unknown := set(regions) - {each.name for each in upstreams if each.kind == "bedrock"}:
+        raise EnvoyConfigError(f"--sign {min(unknown)}: no --bedrock has that name")
+    for name, region in regions.items():
+        if not region or not set(region) <= set("abcdefghijklmnopqrstuvwxyz0123456789-"):
+            raise EnvoyConfigError(f"--sign {name}={region}: expected NAME=REGION, like {name}=us-east-1")
+    upstreams = tuple(
+        replace(each, region=regions.get(each.name, each.region)) if each.kind == "bedrock" else each
+        for each in upstreams
+    )
     if unknown := internal - {upstream.name for upstream in upstreams}:
         raise EnvoyConfigError(f"--internal {min(unknown)}: no upstream has that name")
     files = (word("authz_ca"), word("authz_cert"), word("authz_key"))
     if any(files) and not all(files):
         raise EnvoyConfigError("--authz-ca, --authz-cert and --authz-key belong together: give all three")
+    tls = (word("listen_cert"), word("listen_key"), word("listen_client_ca"))
+    if any(tls) and not all(tls[:2]):
+        raise EnvoyConfigError("--listen-cert and --listen-key belong together: give both")
     max_body, timeout = options["max_body"], options["authz_timeout"]
     assert isinstance(max_body, int)
     assert isinstance(timeout, float)
@@ -155,4 +193,8 @@ def _sidecar(options: dict[str, object]) -> Sidecar:
         admin=Pipe.parse(word("admin"), "--admin"),
         access_log=word("access_log"),
         ca_file=word("ca_file") or DEFAULT_CA_FILE,
+        listen_tls=ListenTls(*tls) if all(tls[:2]) else None,
+        proxy=Socket.parse(word("forward_proxy"), "--forward-proxy") if word("forward_proxy") else None,
+        proxy_inside=bool(options["proxy_private"]),
+        aws_credentials=word("aws_credentials"),
     )

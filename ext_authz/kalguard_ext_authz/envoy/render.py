@@ -40,7 +40,9 @@ from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from .forward_proxy import proxy_cluster, proxy_filter, proxy_routes
 from .replies import REQUEST_ID, local_replies
+from .signing import signing_filters
 from .targets import EnvoyConfigError, Pipe, Socket, Upstream
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
@@ -72,6 +74,8 @@ MODEL_IDLE: Final = timedelta(minutes=10)
 MCP_IDLE: Final = timedelta(minutes=60)
 HTTP_IDLE: Final = timedelta(minutes=5)
 _IDLE: Final = {"mcp": MCP_IDLE, "a2a": MCP_IDLE, "http": HTTP_IDLE, "rest": HTTP_IDLE, "grpc": HTTP_IDLE}
+# Kinds whose hosts a forward proxy may reach too: nothing in them is read that would pass unread there.
+_OPEN_KINDS: Final = frozenset({"http"})
 MAX_STREAM: Final = timedelta(hours=1)
 DEFAULT_CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
 DEFAULT_LISTEN: Final = Socket("127.0.0.1", 10000)
@@ -115,12 +119,23 @@ class AuthzTls:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenTls:
+    """How the listener proves itself to agents: files, PEM. `client_ca`: agents must show a certificate of it."""
+
+    certificate: str
+    key: str
+    client_ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Sidecar:
     """What one sidecar is to do.
 
     `max_body` in bytes: larger requests are a 413. `authz_timeout` in seconds: no answer by then is a denial.
     `access_log`: a file, "" for stdout. `admin`: a Unix socket, never TCP (its port answers
     `POST /quitquitquit` to anyone). `ca_file`: PEM bundle that https upstreams are checked against.
+    `proxy`: where the forward proxy listens; None for none. `proxy_inside`: names may resolve to private and
+    loopback addresses there. `aws_credentials`: AWS credentials file of signed upstreams, "" for AWS' usual chain.
     Raises `EnvoyConfigError` when the parts do not fit together.
     """
 
@@ -134,6 +149,10 @@ class Sidecar:
     admin: Pipe = DEFAULT_ADMIN
     access_log: str = ""
     ca_file: str = DEFAULT_CA_FILE
+    listen_tls: ListenTls | None = None
+    proxy: Socket | None = None
+    proxy_inside: bool = False
+    aws_credentials: str = ""
 
     def __post_init__(self) -> None:
         prefixes: dict[str, Upstream] = {}
@@ -147,6 +166,10 @@ class Sidecar:
                 prefixes[path] = upstream
         if not self.listen.is_ip:
             raise EnvoyConfigError(f"--listen {self.listen}: a listener needs an IP address, not a name")
+        if self.proxy is not None and not self.proxy.is_ip:
+            raise EnvoyConfigError(f"--forward-proxy {self.proxy}: a listener needs an IP address, not a name")
+        if self.proxy == self.listen:
+            raise EnvoyConfigError(f"--forward-proxy {self.proxy}: --listen is there already")
         if not 0 < self.max_body <= MAX_BODY_CEILING:
             raise EnvoyConfigError(f"--max-body {self.max_body}: expected 1 to {MAX_BODY_CEILING} bytes")
         if not 0.001 <= self.authz_timeout <= 300:
@@ -202,11 +225,15 @@ def _bootstrap(sidecar: Sidecar) -> bootstrap.Bootstrap:
             ],
         ),
         static_resources=bootstrap.BootstrapStaticResources(
-            listeners=[_listener(sidecar)],
+            listeners=[
+                _listener(sidecar, "agents", sidecar.listen, _connection_manager(sidecar)),
+                *([_listener(sidecar, "proxy", sidecar.proxy, _proxy_manager(sidecar))] if sidecar.proxy else []),
+            ],
             clusters=[
                 _authz_cluster(sidecar),
                 _http_api_cluster(sidecar),
                 *(_upstream_cluster(sidecar, upstream) for upstream in sidecar.upstreams),
+                *([proxy_cluster(sidecar.proxy_inside, sidecar.buffer_limit)] if sidecar.proxy else []),
             ],
         ),
         overload_manager=_overload_manager(),
@@ -244,10 +271,10 @@ def _overload_manager() -> overload.OverloadManager:
     )
 
 
-def _listener(sidecar: Sidecar) -> listener.Listener:
+def _listener(sidecar: Sidecar, name: str, place: Socket, manager: hcm.HttpConnectionManager) -> listener.Listener:
     return listener.Listener(
-        name="agents",
-        address=_address(sidecar.listen),
+        name=name,
+        address=_address(place),
         # With the default (true) a second process of our user could share the port and take agents' calls.
         enable_reuse_port=False,
         per_connection_buffer_limit_bytes=sidecar.buffer_limit,
@@ -256,12 +283,47 @@ def _listener(sidecar: Sidecar) -> listener.Listener:
                 filters=[
                     listener.Filter(
                         name="envoy.filters.network.http_connection_manager",
-                        typed_config=Any.pack(_connection_manager(sidecar)),
+                        typed_config=Any.pack(manager),
                     )
-                ]
+                ],
+                transport_socket=_agents_tls(sidecar.listen_tls) if sidecar.listen_tls else None,
             )
         ],
     )
+
+
+def _agents_tls(files: ListenTls) -> core.TransportSocket:
+    check = None
+    if files.client_ca:
+        check = tls.CertificateValidationContext(trusted_ca=core.DataSource(filename=files.client_ca))
+    context = tls.DownstreamTlsContext(
+        require_client_certificate=bool(files.client_ca),
+        common_tls_context=tls.CommonTlsContext(
+            tls_params=_tls_versions(),
+            alpn_protocols=["h2", "http/1.1"],
+            tls_certificates=[_own_certificate(files.certificate, files.key)],
+            validation_context=check,
+        ),
+    )
+    return core.TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+
+
+def _proxy_manager(sidecar: Sidecar) -> hcm.HttpConnectionManager:
+    """As for agents' calls, but the host is the agent's choice: its port counts, and policy is asked about it."""
+    guarded = tuple(dict.fromkeys(each.socket.host for each in sidecar.upstreams if each.kind not in _OPEN_KINDS))
+    manager = _connection_manager(sidecar)
+    manager.stat_prefix = "proxy"
+    manager.strip_any_host_port = False
+    manager.route_config = route.RouteConfiguration(
+        name="proxy",
+        virtual_hosts=[
+            route.VirtualHost(
+                name="proxy", domains=["*"], routes=proxy_routes(EXT_AUTHZ, guarded, HTTP_IDLE, MAX_STREAM)
+            )
+        ],
+    )
+    manager.http_filters.insert(-1, proxy_filter(sidecar.proxy_inside))
+    return manager
 
 
 def _connection_manager(sidecar: Sidecar) -> hcm.HttpConnectionManager:
@@ -402,6 +464,9 @@ def _upstream_routes(upstream: Upstream) -> list[route.Route]:
                 idle_timeout=_IDLE.get(upstream.kind, MODEL_IDLE),
                 # a stream that was allowed once must not outlive a later revocation for ever
                 max_stream_duration=route.RouteActionMaxStreamDuration(max_stream_duration=MAX_STREAM),
+                upgrade_configs=(
+                    [route.RouteActionUpgradeConfig(upgrade_type="websocket")] if upstream.upgrades else []
+                ),
             ),
             request_headers_to_remove=[] if upstream.internal else list(INSIDE_HEADERS),
             typed_per_filter_config={
@@ -496,14 +561,18 @@ def _upstream_cluster(sidecar: Sidecar, upstream: Upstream) -> cluster.Cluster:
     transport = _tls(_server_check(sidecar.ca_file, upstream.socket.host)) if upstream.tls else None
     if upstream.is_grpc:
         return _cluster(sidecar, upstream.cluster, upstream.socket, _http2(idle), transport)
+    filters = signing_filters(upstream.region, sidecar.aws_credentials) if upstream.region else []
     if not upstream.tls:
-        return _cluster(sidecar, upstream.cluster, upstream.socket, _http1(idle))
+        plain = _http1(idle)
+        plain.http_filters = filters
+        return _cluster(sidecar, upstream.cluster, upstream.socket, plain)
     options = upstream_http.HttpProtocolOptions(
         common_http_protocol_options=core.HttpProtocolOptions(idle_timeout=idle),
         auto_config=upstream_http.HttpProtocolOptionsAutoHttpConfig(
             http_protocol_options=core.Http1ProtocolOptions(),
             http2_protocol_options=core.Http2ProtocolOptions(),
         ),
+        http_filters=filters,
     )
     return _cluster(sidecar, upstream.cluster, upstream.socket, options, transport)
 
@@ -571,12 +640,7 @@ def _authz_transport(sidecar: Sidecar) -> core.TransportSocket | None:
     context = _server_check(files.ca, files.name or sidecar.authz.host)
     assert context.common_tls_context is not None
     context.common_tls_context.alpn_protocols = ["h2"]
-    context.common_tls_context.tls_certificates = [
-        tls.TlsCertificate(
-            certificate_chain=core.DataSource(filename=files.certificate),
-            private_key=core.DataSource(filename=files.key),
-        )
-    ]
+    context.common_tls_context.tls_certificates = [_own_certificate(files.certificate, files.key)]
     return _tls(context)
 
 
@@ -587,10 +651,7 @@ def _server_check(ca_file: str, host: str) -> tls.UpstreamTlsContext:
     return tls.UpstreamTlsContext(
         sni="" if is_ip else host,  # RFC 6066: no literal addresses in SNI
         common_tls_context=tls.CommonTlsContext(
-            tls_params=tls.TlsParameters(
-                tls_minimum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_2,
-                tls_maximum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_3,
-            ),
+            tls_params=_tls_versions(),
             validation_context=tls.CertificateValidationContext(
                 trusted_ca=core.DataSource(filename=ca_file),
                 match_typed_subject_alt_names=[
@@ -601,6 +662,19 @@ def _server_check(ca_file: str, host: str) -> tls.UpstreamTlsContext:
                 ],
             ),
         ),
+    )
+
+
+def _tls_versions() -> tls.TlsParameters:
+    return tls.TlsParameters(
+        tls_minimum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_2,
+        tls_maximum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_3,
+    )
+
+
+def _own_certificate(certificate: str, key: str) -> tls.TlsCertificate:
+    return tls.TlsCertificate(
+        certificate_chain=core.DataSource(filename=certificate), private_key=core.DataSource(filename=key)
     )
 
 

@@ -28,6 +28,8 @@ MODEL_KINDS: Final = (
     "compatible",
 )
 KINDS: Final = (*MODEL_KINDS, "mcp", "a2a", "grpc", "rest", "http")
+# Of the others, Envoy refuses every upgrade itself.
+UPGRADE_KINDS: Final = frozenset({"openai", "azure", "compatible", "gemini", "vertex", "http"})
 # Services of the A2A gRPC binding, 0.3 and 1.x (https://a2a-protocol.org/latest/specification/).
 A2A_SERVICES: Final = ("a2a.v1.A2AService", "lf.a2a.v1.A2AService")
 # First path segments that the sidecar's own routes own.
@@ -147,7 +149,7 @@ class Upstream:
     `internal`: ours, so it may be told the agent's id (a vendor outside learns nothing about our agents).
     `transport`: "" for the usual one of the kind, "sse" (MCP) or "grpc" (A2A).
     `messages`: path to which clients of an "sse" server post, as that server announces it; "" where it is under
-    the route's own prefix.
+    the route's own prefix. `region`: requests are signed for this AWS region; "" for no signature.
     """
 
     kind: str
@@ -158,6 +160,12 @@ class Upstream:
     internal: bool = False
     transport: str = ""
     messages: str = ""
+    region: str = ""
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether its protocol has WebSocket endpoints; each of them is asked for as any other request is."""
+        return self.kind in UPGRADE_KINDS
 
     @property
     def is_grpc(self) -> bool:
