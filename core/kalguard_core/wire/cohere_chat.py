@@ -163,7 +163,7 @@ def read_turns(prompt: Prompt, messages: Any, place: Place) -> None:
             read_content(prompt, content, role, (*here, "content"))
         elif role != "assistant":
             raise BodyError((*here, "content"), "is missing")
-        if len(message) > 2:
+        if len(message) > 2 or content is None:
             prompt.rest("tool", message.get("tool_calls"), (*here, "tool_calls"))
             prompt.rest("tool", message.get("tool_call_id"), (*here, "tool_call_id"))
             prompt.rest("assistant", message.get("tool_plan"), (*here, "tool_plan"))
