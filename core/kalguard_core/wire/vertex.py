@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ..action import Action
 from ..codes import ErrorCode
 from ..decision import Decision, Reply
@@ -30,6 +32,7 @@ from .google_content import (
     stored,
 )
 from .headers import path_in_route, require_json
+from .openai_chat import read_chat
 from .prompt import BodyError, Prompt, model_name, read_json
 from .text import shown
 
@@ -38,6 +41,7 @@ _LIST: Final = _CALL | {"pageSize", "pageToken", "filter"}
 _UPDATE: Final = _CALL | {"updateMask"}
 _GENERATES: Final = "contents, system instruction, tools, schemas; media, files and hosted tools as actions"
 _MESSAGES: Final = "what Anthropic's POST /v1/messages has"
+_CHAT: Final = "what OpenAI's POST /v1/chat/completions has"
 _INSTANCES: Final = "instances and parameters; media and buckets as actions"
 _REFERENCE: Final = "content:reference"
 
@@ -56,6 +60,9 @@ _LOCATED: Final[tuple[_Row, ...]] = (
     *_GOOGLE,
     ("POST", "publishers/anthropic/models/{model}:rawPredict", "messages", "prompt:check", _MESSAGES, _CALL),
     ("POST", "publishers/anthropic/models/{model}:streamRawPredict", "messages", "prompt:check", _MESSAGES, _CALL),
+    ("POST", "publishers/mistralai/models/{model}:rawPredict", "chat", "prompt:check", _CHAT, _CALL),
+    ("POST", "publishers/mistralai/models/{model}:streamRawPredict", "chat", "prompt:check", _CHAT, _CALL),
+    ("POST", "endpoints/{endpoint}/chat/completions", "chat", "prompt:check", _CHAT, _CALL),
     ("POST", "endpoints/{endpoint}:generateContent", "generate", "prompt:check", _GENERATES, _CALL),
     ("POST", "endpoints/{endpoint}:streamGenerateContent", "stream", "prompt:check", _GENERATES, _CALL),
     ("POST", "endpoints/{endpoint}:countTokens", "count", "llm:count", _GENERATES, _CALL),
@@ -139,8 +146,9 @@ class Vertex:
     endpoints: tuple[Endpoint, ...] = _ENDPOINTS.all
     refused: tuple[tuple[str, str], ...] = (
         ("POST batchPredictionJobs", _BATCH),
-        ("publishers other than google and anthropic", "the shape of their bodies is the publisher's own"),
+        ("publishers other than google, anthropic and mistralai", "the shape of their bodies is the publisher's own"),
         ("endpoints/{endpoint}:rawPredict and the like", "the shape of the body is the deployed model's own"),
+        ("`google` in chat/completions", "it names caches and tools; Gemini's own endpoints say where they are"),
         ("tuningJobs, ragCorpora, reasoningEngines, extensions, datasets", "they change what later requests mean"),
         ("both spellings of one field, webhookConfig, a model other than the path's", "the request means two things"),
         ("every query member but alt, key and those of lists", "Google's servers read fields and methods from it"),
@@ -207,6 +215,21 @@ def _messages(document: dict[str, Any], route: Route, streams: bool) -> tuple[Ac
     return prompt.actions(stream=streams, max_tokens=document.get("max_tokens"), **_where(route))
 
 
+def _chat(document: dict[str, Any], route: Route, streams: bool) -> tuple[Action, ...]:
+    """A chat as OpenAI's clients write it. Where the path has the model, a body may say it without the version."""
+    model = route.parameters.get("model")
+    if model is not None and document.get("model") not in (None, model, model.partition("@")[0]):
+        raise BodyError(("model",), f"must be the model of the path, '{shown(model)}'")
+    if document.get("google") is not None:
+        raise BodyError(("google",), "is not supported: it names what Google keeps and runs", ErrorCode.POLICY_DENY)
+    asked = route if model is None else Route(route.name, parameters={"deployment": model})
+    first, *others = read_chat("vertex", document, asked)
+    attributes = {**first.attributes, **_where(route)}
+    if streams:
+        attributes["stream"] = True
+    return (replace(first, attributes=attributes), *others)
+
+
 _Reader = Callable[[dict[str, Any], Route, bool], tuple[Action, ...]]
 
 
@@ -226,6 +249,7 @@ _READERS: Final[dict[str, _Reader]] = {
     "vertex.generate": _generate,
     "vertex.stream": _generate,
     "vertex.messages": _messages,
+    "vertex.chat": _chat,
     "vertex.count": _other(read_count, "llm:count"),
     "vertex.embed": _other(read_embed, "llm:embed"),
     "vertex.predict": _other(read_predict, "llm:predict"),
