@@ -1,7 +1,8 @@
 """The public hosts of model providers: where a tunnel, or a request whose body nobody reads, may not go.
 
-Rules of this file: one table. A pattern is a host in lower case; `*` stands for any characters, dots included. A
-name that is missing here is a name that a tunnel may reach if a rule says so: add what a vendor documents.
+Rules of this file: one table. A pattern is a host in lower case; `*` stands for any characters, dots included, but not
+in the last two labels, by which the patterns are found. A name that is missing here is a name that a tunnel may reach
+if a rule says so: add what a vendor documents.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ PROVIDER_HOSTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (
         "bedrock",
         (
-            "bedrock.*.amazonaws.com*",
-            "bedrock-*.amazonaws.com*",
-            "*.bedrock-runtime.*.amazonaws.com*",
-            "*.bedrock-agent*.amazonaws.com*",
+            "bedrock.*.amazonaws.com",
+            "bedrock-*.amazonaws.com",
+            "bedrock.*.amazonaws.com.cn",
+            "bedrock-*.amazonaws.com.cn",
+            "*.bedrock-runtime*.amazonaws.com",
+            "*.bedrock-agent*.amazonaws.com",
             "bedrock*.api.aws",
         ),
     ),
-    ("sagemaker", ("runtime.sagemaker.*.amazonaws.com*", "runtime.sagemaker*.api.aws")),
+    ("sagemaker", ("runtime.sagemaker*.amazonaws.com", "runtime.sagemaker*.api.aws")),
     ("ollama", ("ollama.com", "api.ollama.com", "*.ollama.com")),
     ("cohere", ("api.cohere.com", "api.cohere.ai", "*.api.cohere.com", "*.api.cohere.ai")),
     ("mistral", ("api.mistral.ai", "codestral.mistral.ai", "*.api.mistral.ai")),
@@ -90,7 +93,11 @@ def matches_host(pattern: str, host: str) -> bool:
 
 
 _EXACT: Final = {host: provider for provider, hosts in PROVIDER_HOSTS for host in hosts if "*" not in host}
-_PATTERNS: Final = tuple((host, provider) for provider, hosts in PROVIDER_HOSTS for host in hosts if "*" in host)
+_PATTERNS: Final[dict[str, list[tuple[str, str]]]] = {}
+for _provider, _hosts in PROVIDER_HOSTS:
+    for _host in _hosts:
+        if "*" in _host:
+            _PATTERNS.setdefault(".".join(_host.rsplit(".", 2)[1:]), []).append((_host, _provider))
 
 
 def provider_of(host: str) -> str | None:
@@ -98,7 +105,8 @@ def provider_of(host: str) -> str | None:
     found = _EXACT.get(host)
     if found is not None:
         return found
-    return next((provider for pattern, provider in _PATTERNS if matches_host(pattern, host)), None)
+    patterns = _PATTERNS.get(".".join(host.rsplit(".", 2)[1:]), ())
+    return next((provider for pattern, provider in patterns if matches_host(pattern, host)), None)
 
 
 def listed(hosts: Iterable[str], host: str) -> bool:

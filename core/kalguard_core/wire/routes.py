@@ -22,6 +22,7 @@ from .registry import PROTOCOLS
 
 # Whose requests are not read, or only as far as policy about hosts and paths needs it.
 _UNREAD: Final = frozenset({"http", "proxy"})
+_ANY: Final = "*"
 _MAX_ROUTES: Final = 1000  # each is compared with all before it
 
 
@@ -141,8 +142,9 @@ def _route(document: Document, place: Path, entry: _RouteDocument, guarded: str)
         raise document.error((*place, "kind"), f"must be one of {', '.join(known)}")
     if entry.host is None and entry.destination is None:
         raise document.error(place, "an entry needs a host or a destination")
-    if entry.host is not None:
-        _check_host(document, (*place, "host"), entry.host)
+    host = None if entry.host == _ANY else entry.host
+    if host is not None:
+        _check_host(document, (*place, "host"), host)
     for key, value in (("prefix", entry.prefix), ("base", entry.base)):
         _check_prefix(document, (*place, key), value or "")
     context = {"kind": entry.kind}
@@ -160,18 +162,18 @@ def _route(document: Document, place: Path, entry: _RouteDocument, guarded: str)
     named = {"upstream": entry.upstream, "server": entry.server, "transport": entry.transport}
     context.update({key: text for key, text in named.items() if text is not None})
     if entry.intercepted:
-        for index, host in enumerate(entry.intercepted):
-            _check_host(document, (*place, "intercepted", index), host)
+        for index, tunnelled in enumerate(entry.intercepted):
+            _check_host(document, (*place, "intercepted", index), tunnelled)
         context["intercepted"] = ",".join(entry.intercepted)
     if entry.kind in _UNREAD and guarded:
         context["guarded"] = guarded
     port = None if entry.port is None else str(entry.port)
-    return TableRoute(entry.host, port, entry.prefix, entry.destination, entry.kind, context, document.line(place))
+    return TableRoute(host, port, entry.prefix, entry.destination, entry.kind, context, document.line(place))
 
 
 def _guarded(entry: _RouteDocument) -> str:
     """The host of an entry whose requests must be read."""
-    return "" if entry.kind in _UNREAD or entry.host is None else entry.host
+    return "" if entry.kind in _UNREAD or entry.host in (None, _ANY) else str(entry.host)
 
 
 def _check_host(document: Document, place: Path, host: str) -> None:
@@ -182,7 +184,7 @@ def _check_host(document: Document, place: Path, host: str) -> None:
         plain, port = "", ""
     if port:
         raise document.error(place, "must be a host without a port")
-    if plain != name or "*" in name:
+    if not plain or plain != name:
         raise document.error(place, "must be a host in lower case, or *. and a host; a port has a key of its own")
 
 
@@ -191,7 +193,7 @@ def _check_authority(document: Document, place: Path, authority: str) -> None:
         name, port = read_host(authority)
     except Refusal:
         name, port = "", ""
-    if (f"{name}:{port}" if port else name) != authority:
+    if not name or (f"{name}:{port}" if port else name) != authority:
         raise document.error(place, "must be a host in lower case, perhaps with a port")
 
 

@@ -230,6 +230,13 @@ def test_patterns_of_hosts(pattern: str, host: str, fits: bool) -> None:
     assert matches_host(pattern, host) is fits
 
 
+def test_every_pattern_of_the_table_is_found_by_its_last_labels() -> None:
+    for provider, hosts in PROVIDER_HOSTS:
+        for host in hosts:
+            assert "*" not in ".".join(host.rsplit(".", 2)[1:])
+            assert provider_of(host.replace("*", "x")) == provider
+
+
 def test_providers_are_known_by_their_hosts() -> None:
     known = {
         "api.openai.com": "openai",

@@ -43,6 +43,7 @@ tools:
 """,
     "tools.yaml",
 )
+FIREWALL = RulePackFirewall()
 ROUTE = {"authority": "api.example.com", "prefix": "/shop", "base": "", "server": "shop"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 PARTS = {"content-type": "multipart/form-data; boundary=XX"}
@@ -69,7 +70,7 @@ def call(
     protocol = PROTOCOLS["rest"]
     route = protocol.route(asked)
     (action,) = examine(
-        RulePackFirewall(), TOOLS, protocol, asked, route, decoded(asked.headers, data if route.reads_body else b"")
+        FIREWALL, TOOLS, protocol, asked, route, decoded(asked.headers, data if route.reads_body else b"")
     ).reading.actions
     return action
 
@@ -288,7 +289,7 @@ async def test_a_large_body_is_read_with_the_same_catalog() -> None:
     body = json.dumps({"text": "x" * 100_000}).encode()
     asked = request("rest", NOTES, headers=JSON, context={"authority": "api.example.com"})
     protocol = PROTOCOLS["rest"]
-    task = Task(Examiner(RulePackFirewall(), TOOLS, 50, 70), protocol, asked, protocol.route(asked), body)
+    task = Task(Examiner(FIREWALL, TOOLS, 50, 70), protocol, asked, protocol.route(asked), body)
     _, found = await AtOnce().examine("agent", task, lambda _: "digest")
     assert not isinstance(found, Refusal)
     assert found.reading.actions[0].tool == "add_note"

@@ -137,7 +137,7 @@ def test_tunnels_know_which_hosts_have_requests_that_must_be_read() -> None:
         ("{host: H, kind: http}", "routes[0].host: must be a host in lower case"),
         ("{host: 'h:80', kind: http}", "routes[0].host: must be a host without a port"),
         ("{host: 'h.', kind: http}", "routes[0].host: must be a host in lower case"),
-        ("{host: '*', kind: http}", "routes[0].host: must be a host in lower case"),
+        ("{host: '*.', kind: http}", "routes[0].host: must be a host in lower case"),
         ("{host: 'a*.b', kind: http}", "routes[0].host: must be a host in lower case"),
         ("{host: 'https://h', kind: http}", "routes[0].host: must be a host"),
         ("{host: h, port: 0, kind: http}", "routes[0].port:"),
@@ -148,6 +148,8 @@ def test_tunnels_know_which_hosts_have_requests_that_must_be_read() -> None:
         ("{host: h, prefix: '/a?b', kind: http}", "routes[0].prefix: must be a plain path"),
         ("{host: h, base: /a, kind: http}", "routes[0].base: belongs to an authority"),
         ("{host: h, authority: 'H:80', kind: http}", "routes[0].authority: must be a host in lower case"),
+        ("{host: h, authority: '', kind: http}", "routes[0].authority: must be a host in lower case"),
+        ("{host: '', kind: http}", "routes[0].host: must be a host in lower case"),
         ("{host: h, kind: proxy, intercepted: ['h:443']}", "routes[0].intercepted[0]: must be a host without"),
         ("{host: h, kinds: http}", "routes[0].kinds: unknown key"),
         ("{host: h}", "routes[0].kind: required key is missing"),
@@ -176,6 +178,26 @@ def test_an_entry_that_nothing_reaches_is_an_error(first: str, second: str) -> N
     with pytest.raises(DocumentError, match=r"routes.yaml:3: .*never reached: the entry in line 2"):
         RouteTable.parse(f"routes:\n  - {first}\n  - {second}\n", "routes.yaml")
     assert RouteTable.parse(f"routes:\n  - {second}\n  - {first}\n", "routes.yaml")
+
+
+def test_an_entry_may_be_for_every_host_that_no_entry_before_it_names() -> None:
+    table = RouteTable.parse(
+        """
+routes:
+  - {host: api.openai.com, prefix: /v1, kind: openai}
+  - {host: "*", kind: http}
+""",
+        "routes.yaml",
+    )
+    for host, path, wanted in (
+        ("any.example", "/v1", "http"),
+        ("api.openai.com", "/v1", "openai"),
+        ("api.openai.com", "/x", "http"),
+        ("api.openai.com", "/V1", None),
+        ("any.example:x", "/", None),
+    ):
+        route = table.match(host, path)
+        assert (None if route is None else route.kind) == wanted
 
 
 def test_a_table_has_entries() -> None:
