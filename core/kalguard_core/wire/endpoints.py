@@ -150,7 +150,10 @@ def escapes_are_whole(text: str) -> bool:
 
 
 def read_query(query: str, allowed: frozenset[str]) -> Mapping[str, str]:
-    """The members of a query, decoded. Raises `Refusal` for names that are not `allowed`, or twice, or escaped."""
+    """The members of a query, decoded; those of a list ("include[]") joined by commas.
+
+    Raises `Refusal` for names that are not `allowed`, or twice, or escaped.
+    """
     if not query:
         return {}
     if not allowed:
@@ -160,13 +163,16 @@ def read_query(query: str, allowed: frozenset[str]) -> Mapping[str, str]:
     members: dict[str, str] = {}
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")
+        name = name.replace("%5B", "[").replace("%5D", "]")  # as SDKs write the names of lists
+        if "%" in name:  # as clients write include[]
+            name = name.replace("%5B", "[").replace("%5D", "]")
         if not name or not _QUERY_NAME.issuperset(name) or name not in allowed:
             names = ", ".join(sorted(allowed))
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is not accepted here ({names})")
         # Some readers split at ";" too, and read "a=b;c=d" as two members; some drop one without "=".
         if not equals or not _QUERY_VALUE.issuperset(value) or not escapes_are_whole(value):
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is malformed")
-        if name in members:
+        if name in members and not name.endswith("[]"):
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' appears twice")
         try:
             decoded = unquote_to_bytes(value.replace("+", " ")).decode("utf-8")
@@ -174,5 +180,5 @@ def read_query(query: str, allowed: frozenset[str]) -> Mapping[str, str]:
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is not UTF-8") from None
         if not decoded.isprintable():
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' has control characters")
-        members[name] = decoded
+        members[name] = f"{members[name]},{decoded}" if name in members else decoded
     return members

@@ -13,7 +13,9 @@ own that only a rule which names it can allow (`Action.explicit`); what is neith
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,7 +24,7 @@ from ..codes import CONTENT_MEDIA, CONTENT_REFERENCE, PROMPT_CHECK, TOOL_EXECUTE
 from ..request import Refusal
 from .base import LLM_CALL, PROMPT, Reading
 from .json import JsonError, parse_json
-from .media import MediaError, media_text, media_type_of
+from .media import MediaError, data_url, media_text, media_type_of, undeclared_text, without_markup_escapes
 from .text import INNER, Place, TooMuchText, collect, collect_names, place_name, shown
 
 # Every value may become a message, so this is lower than what the JSON reader could take.
@@ -33,6 +35,16 @@ MAX_ACTIONS: Final = 64
 _MAX_IDENTIFIER: Final = 256
 # JSON inside of JSON inside of JSON: deeper than any client writes it.
 _MAX_INNER: Final = 4
+
+# Names of files, objects and resources without spaces are made of these; no sentence is.
+_IDENTIFIER: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@=+")
+# What JSON escapes, in one pass from left to right.
+_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "/": "/", "\\": "\\"}
+_JSON_BEGIN: Final = ("{", "[", '"')
+_PORTS: Final = {"http": 80, "https": 443}
+_NUMBER: Final = frozenset("0123456789")
+_HOST: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 
 _TOOL: Final = (Capability.TOOL_EXECUTE.value,)
 
@@ -131,7 +143,7 @@ class Prompt:
         if url is not None:
             attributes["host"] = url_host(url, place)
         self._add(
-            place,
+            (name, place, attributes.get("host")),
             Action(TOOL_EXECUTE, _TOOL, name, name, self.model, arguments, (), attributes, explicit=True),
         )
         collect(self._beside, "tool", arguments, place)
@@ -143,6 +155,8 @@ class Prompt:
         """
         if type(identifier) is not str or not 0 < len(identifier) <= _MAX_IDENTIFIER or not identifier.isprintable():
             raise BodyError(place, "must be an identifier")
+        if not _IDENTIFIER.issuperset(identifier):  # it could say something
+            self.rest("unread", identifier, place)
         resource = f"{kind}:{identifier}"
         self._add(
             resource,
@@ -170,13 +184,20 @@ class Prompt:
         declared = media_type_of(media_type)
         if declared is None:
             raise BodyError(place, "has no valid media type")
+        inner = (*place, INNER) if encoded else place
         try:
             text = media_text(declared, data, encoded=encoded)
         except MediaError as error:
             raise BodyError(place, str(error)) from None
         if text is not None:
-            self._said.append(Message("file", text, (*place, INNER) if encoded else place))
-            return
+            self._said.append(Message("file", text, inner))
+            plain = without_markup_escapes(declared, text)
+            if plain != text:
+                self._said.append(Message("file", plain, (*place, INNER)))
+            if not declared.startswith("image/"):  # SVG is both
+                return
+        elif (seen := undeclared_text(data) if encoded else data) is not None:
+            self._said.append(Message("file", seen, inner))
         self._see(declared, "inline", "", len(data) * 3 // 4 if encoded else len(data), place)
 
     def attach_url(self, url: Any, place: Place, *, kind: str = "*/*") -> None:
@@ -186,18 +207,13 @@ class Prompt:
         """
         if type(url) is not str:
             raise BodyError(place, "must be a URL")
-        scheme, _, rest = url.partition(":")
-        if scheme.strip().lower() == "data":
-            head, comma, data = rest.partition(",")
-            if not comma:
-                raise BodyError(place, "is not a valid data URL")
-            declared, *parameters = head.split(";")
-            encoded = any(parameter.strip().lower() == "base64" for parameter in parameters)
-            if not encoded:
-                raise BodyError(place, "is a data URL without base64, which is not supported")
-            if len(parameters) > 1:
-                self.rest("file", head, (*place, INNER))  # so can those of a data URL
-            self.attach(declared or "text/plain", data, place)
+        try:
+            inline = data_url(url)
+        except MediaError as error:
+            raise BodyError(place, str(error)) from None
+        if inline is not None:
+            where = place if inline.encoded else (*place, INNER)
+            self.attach(inline.media_type, inline.data, where, encoded=inline.encoded)
             return
         self.rest("file", url, place)
         self._see(kind, "url", url_host(url, place), 0, place)
@@ -267,33 +283,83 @@ class Prompt:
 
 
 def unwrap(texts: list[Message]) -> None:
-    """Add what JSON inside of a text says: behind an escape, a word does not look like one. Raises `BodyError`."""
-    wrapped = [message for message in texts if "\\" in message.text and message.text.lstrip()[:1] in ("{", "[", '"')]
+    """Add what JSON inside of a text says: behind an escape, a word does not look like one. Raises `BodyError`.
+
+    What looks like JSON but can't be read strictly (cut, several documents, a name twice) may be readable for
+    somebody else, so its escapes are undone as they stand there; so are \\u escapes in any text.
+    """
+    wrapped = [message for message in texts if "\\" in message.text and _may_be_json(message.text)]
     for _ in range(_MAX_INNER):
         inner: list[Message] = []
         for message in wrapped:
+            here = (*message.where, INNER)
             try:
-                document = parse_json(message.text.encode("utf-8"), max_nodes=MAX_NODES)
+                if not message.text.lstrip().startswith(_JSON_BEGIN):
+                    raise JsonError("no JSON", 0)
+                document = parse_json(message.text.encode("utf-8", "surrogatepass"), max_nodes=MAX_NODES)
             except JsonError:
-                continue  # no JSON, so it says what it looks like
-            collect(inner, message.role, document, (*message.where, INNER))
+                plain = _without_escapes(message.text)
+                if plain != message.text:
+                    inner.append(Message(message.role, plain, here))
+                continue
+            collect(inner, message.role, document, here)
         texts += inner
-        wrapped = [each for each in inner if "\\" in each.text and each.text.lstrip()[:1] in ("{", "[", '"')]
+        wrapped = [each for each in inner if "\\" in each.text and _may_be_json(each.text)]
         if not wrapped:
             return
     raise BodyError(wrapped[0].where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
 
 
+def _may_be_json(text: str) -> bool:
+    return "\\u" in text or text.lstrip().startswith(_JSON_BEGIN)
+
+
+def _without_escapes(text: str) -> str:
+    plain = _ESCAPE.sub(_unescaped, text)
+    # Two escapes may be one character; a half of one is none.
+    return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    text = escape.group()
+    return chr(int(text[2:], 16)) if len(text) == 6 else _ESCAPES.get(text[1], text)
+
+
 def url_host(url: Any, place: Place) -> str:
-    """The host that a vendor would fetch from. Raises `BodyError` unless all readers agree about it."""
+    """The host (and port, unless it is the scheme's) that a vendor would fetch from.
+
+    Raises `BodyError` unless all readers agree about it: no user name, no escapes, no address written as a number.
+    """
     problem = "must be a plain http or https URL"
-    if type(url) is not str or len(url) > 8192 or not (url.isascii() and url.isprintable()) or "\\" in url:
+    if type(url) is not str or len(url) > 8192 or not (url.isascii() and url.isprintable()):
         raise BodyError(place, problem)
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise BodyError(place, problem) from None
-    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or "%" in parts.netloc:
+    if (
+        " " in url
+        or "\\" in url
+        or "@" in parts.netloc
+        or "%" in parts.netloc
+        or parts.scheme not in _PORTS
+        or not _is_host(host)
+    ):
         raise BodyError(place, problem)
-    return host if port is None else f"{host}:{port}"
+    if ":" in host:
+        host = f"[{host}]"
+    return host if port is None or port == _PORTS[parts.scheme] else f"{host}:{port}"
+
+
+def _is_host(host: str) -> bool:
+    """Whether `host` is a name, or an address in its usual form."""
+    if not host or len(host) > 253:
+        return False
+    last = host.rpartition(".")[2]
+    if ":" in host or not last or last[0] in _NUMBER:
+        try:
+            return str(ip_address(host)) == host
+        except ValueError:
+            return False
+    return _HOST.issuperset(host) and ".." not in host and host[0] != "."
