@@ -38,7 +38,9 @@ _DEPLOYED: Final = tuple(
     )
 )
 _IN_DEPLOYMENTS: Final = frozenset(call.name for call in _DEPLOYED)
-_OLDER: Final = tuple(call for call in _EVERYTHING if call.name not in _IN_DEPLOYMENTS)
+_OLDER: Final = tuple(
+    call for call in _EVERYTHING if call.name not in _IN_DEPLOYMENTS and not call.name.startswith("chat.")
+)
 
 
 _CALLS: Final = Calls("azure", (("/openai/v1", _EVERYTHING), ("/openai", _DEPLOYED), ("/openai", _OLDER)), documented=2)
