@@ -30,6 +30,8 @@ _BETA: Final = frozenset({"beta"})
 _PAGE: Final = _BETA | {"limit", "after_id", "before_id"}
 _FILE_QUERY: Final = frozenset({"page", "scope_id"})
 
+# Headers that choose for whom a credential acts. It is the operator's, who can set them in Envoy.
+_ON_BEHALF: Final = frozenset({"anthropic-organization-id", "anthropic-user-profile-id", "anthropic-workspace-id"})
 _REQUEST: Final = frozenset({"custom_id", "params"})
 _BATCH: Final = frozenset({"requests"})
 _FIELDS: Final = frozenset({"file", "expires_in_seconds", "purpose"})
@@ -121,6 +123,10 @@ class Anthropic:
     refused: tuple[tuple[str, str], ...] = (
         ("blocks of an unknown type", "what they carry is not known"),
         ("`fallbacks`, and members of gateways like `api_base`", "another model or server would get the prompt"),
+        (
+            "the headers `anthropic-workspace-id`, `anthropic-user-profile-id`, `anthropic-organization-id`",
+            "they choose for whom the operator's credential acts; the operator can set them in Envoy",
+        ),
         ("skills, agents, sessions, environments, memory stores, vaults", "they act outside of any one request"),
         ("organization and workspace administration", "it is no work of an agent"),
     )
@@ -130,7 +136,10 @@ class Anthropic:
         self._table: Final = Endpoints("model", self.endpoints)
 
     def route(self, request: AgentRequest) -> Route:
-        """The endpoint. Raises `Refusal` for every other path, method and query member."""
+        """The endpoint. Raises `Refusal` for every other path, method and query member, and for whom it would act."""
+        if not _ON_BEHALF.isdisjoint(request.headers):
+            name = min(_ON_BEHALF.intersection(request.headers))
+            raise Refusal(ErrorCode.POLICY_DENY, f"the header {name} is not accepted: it is the operator's choice")
         return self._table.route(request)
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:

@@ -63,7 +63,7 @@ _BLOCK: Final = frozenset({"type", "cache_control"})
 def read_messages_body(prompt: Prompt, body: Block, place: Place) -> bool:
     """Gather what the body of a message holds; answers whether it asks for a stream. Raises `BodyError`."""
     limit(body, "max_tokens", place)
-    _refuse_redirects(body, place)
+    refuse_redirects(body, place)
     messages = body.get("messages")
     if type(messages) is not list or not messages:
         raise BodyError((*place, "messages"), "must be a list with at least one message")
@@ -83,7 +83,7 @@ def read_messages_body(prompt: Prompt, body: Block, place: Place) -> bool:
 def read_complete_body(prompt: Prompt, body: Block, place: Place) -> bool:
     """Gather what the body of a text completion (the API before messages) holds; answers as above."""
     limit(body, "max_tokens_to_sample", place)
-    _refuse_redirects(body, place)
+    refuse_redirects(body, place)
     text = body.get("prompt")
     if type(text) is not str:
         raise BodyError((*place, "prompt"), "must be a string")
@@ -119,7 +119,8 @@ def limit(body: Block, name: str, place: Place) -> int | None:
     return value if type(value) is int else None
 
 
-def _refuse_redirects(body: Block, place: Place) -> None:
+def refuse_redirects(body: Block, place: Place) -> None:
+    """Raise `BodyError` for a member that sends the prompt to another model or server."""
     for key, value in body.items():
         if key.casefold() in _REDIRECTS and value is not None:
             raise BodyError(

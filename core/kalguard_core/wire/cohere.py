@@ -15,6 +15,7 @@ from ..codes import PROMPT_CHECK
 from ..decision import Decision, Reply
 from ..request import AgentRequest
 from .answers import vendor_headers, vendor_message
+from .anthropic_messages import refuse_redirects
 from .base import LLM_CALL, Endpoint, Reading, Route
 from .cohere_chat import (
     read_chat,
@@ -93,6 +94,7 @@ class Cohere:
         Endpoint("GET", "/v1/models/{model}", "cohere.model", "`llm:models`", "the model's id", LLM_CALL, body=False),
     )
     refused: tuple[tuple[str, str], ...] = (
+        ("members of gateways like `fallbacks` and `api_base`", "another model or server would get the prompt"),
         ("`raw_prompting`", "the template that separates roles would be left out"),
         ("parts of an unknown type", "what they carry is not known"),
         ("`/v2/parse`", "a document that is read by the vendor alone"),
@@ -128,6 +130,7 @@ def read_cohere(document: dict[str, Any]) -> tuple[Action, ...]:
 
 def _read(name: str, document: dict[str, Any]) -> tuple[Action, ...]:
     action, optional, reader = _CALLS[name]
+    refuse_redirects(document, ())
     model = document.get("model")
     prompt = Prompt(_PROVIDER, None if optional and model is None else model_name(model))
     stream = reader(prompt, document, ())

@@ -349,6 +349,12 @@ def test_another_endpoint_is_not_found(method: str, path: str) -> None:
     assert refused(asked(path, method=method)).code is ErrorCode.NOT_FOUND
 
 
+@pytest.mark.parametrize("header", ["anthropic-workspace-id", "anthropic-user-profile-id"])
+def test_for_whom_the_credential_acts_is_not_the_agents_choice(header: str) -> None:
+    headers = {"content-type": "application/json", header: "x"}
+    assert refused(asked(headers=headers), body()).code is ErrorCode.POLICY_DENY
+
+
 def captured(call: Callable[[anthropic.Anthropic], Any], answer: httpx2.Response | None = None) -> httpx2.Request:
     sent: list[httpx2.Request] = []
 
