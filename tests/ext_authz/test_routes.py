@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
 from kalguard_core.guard import Snapshot
+from kalguard_core.wire.providers import provider_of
 from kalguard_core.wire.registry import PROTOCOLS
 from kalguard_core.wire.routes import RouteTable
 from kalguard_ext_authz.cli import main
+from kalguard_ext_authz.envoy.providers import PROVIDERS
 from kalguard_ext_authz.metrics import Metrics
 from kalguard_ext_authz.reload import Documents
 from kalguard_ext_authz.routes import Routes
@@ -139,3 +142,10 @@ def test_the_command_says_what_is_wrong_with_a_table(tmp_path: Path, content: by
         file.write_bytes(content)
     result = CliRunner().invoke(main, ["routes", "validate", str(file)])
     assert (result.exit_code, said in result.output) == (1, True), result.output
+
+
+def test_every_provider_that_can_be_rendered_is_one_that_no_tunnel_reaches() -> None:
+    for provider in PROVIDERS:
+        host = urlsplit(provider.url.replace("{}", provider.example)).hostname
+        assert host is not None
+        assert provider_of(host) is not None, host
