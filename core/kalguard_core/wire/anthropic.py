@@ -28,7 +28,7 @@ from .prompt import MAX_ACTIONS, BodyError, Prompt, guarded, model_name, read_js
 _PROVIDER: Final = "anthropic"
 _BETA: Final = frozenset({"beta"})
 _PAGE: Final = _BETA | {"limit", "after_id", "before_id"}
-_FILE_QUERY: Final = frozenset({"page", "scope_id"})
+_FILE_QUERY: Final = frozenset({"page", "scope_id", "ids[]"})
 
 # Headers that choose for whom a credential acts. It is the operator's, who can set them in Envoy.
 _ON_BEHALF: Final = frozenset({"anthropic-organization-id", "anthropic-user-profile-id", "anthropic-workspace-id"})

@@ -331,7 +331,7 @@ def test_each_element_of_a_batch_is_a_message_of_its_own_model() -> None:
         ("GET", "/v1/messages/batches/msgbatch_1/results", "batch:msgbatch_1"),
         ("POST", "/v1/messages/batches/msgbatch_1/cancel", "batch:msgbatch_1"),
         ("DELETE", "/v1/messages/batches/msgbatch_1", "batch:msgbatch_1"),
-        ("GET", "/v1/files", "file:*"),
+        ("GET", "/v1/files?ids%5B%5D=a&ids%5B%5D=b", "file:*"),
         ("GET", "/v1/files/file_1/content", "file:file_1"),
         ("DELETE", "/v1/files/file_1?beta=true", "file:file_1"),
     ],
