@@ -171,7 +171,7 @@ class Guard:
         plain: bytes | None = body
         if body and "content-encoding" in request.headers:
             plain = decoded_within(request.headers, body, min(LARGE_BODY_BYTES, self._max_body_bytes))
-        if plain is None or is_heavy(plain):
+        if plain is None or is_heavy(plain) or (route.light_bytes is not None and len(plain) > route.light_bytes):
             examination = await self._examine_large(state, identity, protocol, route, body)
         else:
             state.digest = self._digest(body) if body else ""

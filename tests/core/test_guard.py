@@ -101,13 +101,14 @@ class Protocol:
     capabilities: tuple[str, ...] = ()
     route_refusal: Refusal | None = None
     read_refusal: Refusal | None = None
+    light_bytes: int | None = None
     failure: Exception | None = None
     bodies: list[bytes] = field(default_factory=list)
 
     def route(self, request: AgentRequest) -> Route:
         if self.route_refusal:
             raise self.route_refusal
-        return Route("test.route", self.capabilities)
+        return Route("test.route", self.capabilities, light_bytes=self.light_bytes)
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
         self.bodies.append(body)
@@ -391,6 +392,12 @@ async def test_only_large_bodies_leave_the_event_loop() -> None:
     assert large == []
     assert (await guard.decide(a_request(body=b"x" * 65537))).allowed
     assert large == [("agent-1", 65537)]
+
+    del large[:]
+    guard = a_guard(Protocol((prompt(),), light_bytes=2000), large=Elsewhere())
+    for size in (2000, 2001):
+        await guard.decide(a_request(body=b"x" * size))
+    assert large == [("agent-1", 2001)], "a protocol may say that its bytes weigh more"
 
 
 async def test_a_store_that_cannot_be_asked_denies() -> None:

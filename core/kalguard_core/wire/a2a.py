@@ -20,7 +20,7 @@ from .a2a_schema import ENDPOINTS, METHODS, REQUESTS, RPC_METHODS, Method
 from .answers import plain_reply, vendor_headers, vendor_message
 from .base import Endpoint, Reading, Route
 from .endpoints import Endpoints
-from .grpc import STATUS_NAMES, check_head, grpc_reply, grpc_status, is_grpc, read_frames
+from .grpc import STATUS_NAMES, check_head, grpc_reply, grpc_status, is_grpc, light, read_frames
 from .headers import path_in_route, require_json
 from .json import encode_json
 from .prompt import guarded, read_json
@@ -78,6 +78,7 @@ class A2a:
         route = _ENDPOINTS.route(request)
         if ".grpc" in route.name:
             check_head(request)
+            return light(route, request)
         return route
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:

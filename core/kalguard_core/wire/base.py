@@ -47,6 +47,8 @@ class Route(Struct, frozen=True):
     `capabilities` are all needed before the body is read.
     `reads_body`: False where the protocol has no body to read there.
     `parameters`: what stands in the path (a model, a deployment). `query`: its members, decoded.
+    `light_bytes`: a body with more is examined away from the event loop, where its bytes don't show how many pieces
+    are in it, as JSON's do; None for JSON.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Route(Struct, frozen=True):
     reads_body: bool = True
     parameters: Mapping[str, str] = {}
     query: Mapping[str, str] = {}
+    light_bytes: int | None = None
 
 
 class Reading(Struct, frozen=True):

@@ -13,6 +13,8 @@ from math import ceil
 from typing import Final
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from ..action import Action, Attribute
 from ..codes import TOOL_EXECUTE, Capability, ErrorCode
 from ..decision import Decision, Reply
@@ -30,7 +32,10 @@ _CODECS: Final = frozenset({"gzip"})
 _MAX_FRAMES: Final = 10_000
 # A compressed frame may grow by this factor, and to this size in any case.
 _RATIO: Final = 20
-_SMALL: Final = 64 * 1024
+_SMALL: Final = 16 * 1024
+# A message may be a thousand strings of one letter, and its bytes don't show it without reading them.
+_LIGHT_BYTES: Final = 8 * 1024
+_LIGHT_COMPRESSED: Final = 1024
 _MAX_NAME: Final = 256
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
@@ -95,7 +100,7 @@ class Grpc:
         if not service:
             raise Refusal(ErrorCode.NOT_FOUND, f"no gRPC method is named {shown(request.route_path, 128)}")
         check_head(request)
-        return Route("grpc", parameters={"service": service, "method": method})
+        return light(Route("grpc", parameters={"service": service, "method": method}), request)
 
     def read(self, request: AgentRequest, route: Route, body: bytes) -> Reading:
         """One tool call with the text of all messages."""
@@ -167,6 +172,12 @@ def check_head(request: AgentRequest) -> None:
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "content-type must be application/grpc")
     if headers.get("content-encoding", "identity") != "identity":
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "gRPC compresses messages, not the body: use grpc-encoding")
+
+
+def light(route: Route, request: AgentRequest) -> Route:
+    """The route of a gRPC call, with what its body may have where others wait for it."""
+    compressed = request.headers.get("grpc-encoding", "identity") != "identity"
+    return replace(route, light_bytes=_LIGHT_COMPRESSED if compressed else _LIGHT_BYTES)
 
 
 def is_grpc(headers: Mapping[str, str]) -> bool:

@@ -23,6 +23,8 @@ MAX_FIELDS: Final = 200_000
 # Text inside of text inside of text: how often the bytes of one message may be read anew.
 _READINGS: Final = 8
 _READINGS_FREE: Final = 64 * 1024
+# Shorter text says nothing more when it is read as a message, too.
+_SHORTEST_MESSAGE: Final = 8
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
 _MAX_TAG: Final = 0xFFFFFFFF
@@ -135,7 +137,7 @@ def walk(data: bytes, budget: Budget) -> Walked:
                 continue
             where = (*path, number)
             text = _text(value)
-            inner = budget.fields(value)
+            inner = budget.fields(value) if text is None or len(value) >= _SHORTEST_MESSAGE else None
             if text is None and inner is None:
                 if not in_text:
                     opaque += len(value)

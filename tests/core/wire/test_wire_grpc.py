@@ -187,6 +187,14 @@ def test_every_error_code_has_a_status_and_a_limit_says_when_to_come_back() -> N
     assert reply.headers["grpc-retry-pushback-ms"] == "1500"
 
 
+def test_many_small_strings_are_not_read_where_others_wait() -> None:
+    protocol = PROTOCOLS["grpc"]
+    plain, packed = protocol.route(asked()), protocol.route(asked(headers={**GRPC, "grpc-encoding": "gzip"}))
+    assert plain.light_bytes == 8192
+    assert packed.light_bytes == 1024
+    assert PROTOCOLS["a2a"].route(request("a2a", "/a2a.v1.A2AService/GetTask", headers=GRPC)).light_bytes == 8192
+
+
 @given(st.binary(max_size=200), st.booleans())
 def test_any_body_is_read_or_refused(data: bytes, whole: bool) -> None:
     try:
