@@ -97,8 +97,10 @@ def running_agent() -> Iterator[Agent]:
 
     async def serve() -> None:
         rpc = grpc.aio.server()
-        a2a_pb2_grpc.add_A2AServiceServicer_to_server(GrpcHandler(handler), rpc)
-        a2a_v0_3_pb2_grpc.add_A2AServiceServicer_to_server(CompatGrpcHandler(handler), rpc)
+        add: Any = a2a_pb2_grpc.add_A2AServiceServicer_to_server  # not typed
+        add(GrpcHandler(handler), rpc)
+        add = a2a_v0_3_pb2_grpc.add_A2AServiceServicer_to_server
+        add(CompatGrpcHandler(handler), rpc)
         orders = {"Create": grpc.unary_unary_rpc_method_handler(create)}
         rpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.v1.Orders", orders),))
         rpc.add_insecure_port(f"127.0.0.1:{ports[1]}")
