@@ -38,9 +38,9 @@ class Http:
     kind = "http"
     title = "Plain HTTP"
     endpoints = (
-        Endpoint("any", "/…", "http", "`http:request`", "method, host and path; not the body", CAPABILITIES),
-        Endpoint("GET", "/…", "http.websocket", "`http:websocket`", "host and path", CAPABILITIES, upgrade=True),
-        Endpoint("CONNECT", "host:port", "http.connect", "`http:connect`, `http:address`", "the target", CAPABILITIES),
+        Endpoint("any", "/…", "http", "http:request", "method, host and path; not the body", CAPABILITIES),
+        Endpoint("GET", "/…", "http.websocket", "http:websocket", "host and path", CAPABILITIES, upgrade=True),
+        Endpoint("CONNECT", "host:port", "http.connect", "http:connect, http:address", "the target", CAPABILITIES),
     )
     refused = (
         ("upgrades other than WebSocket", "what is spoken afterwards is not known"),

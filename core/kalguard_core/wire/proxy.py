@@ -28,19 +28,17 @@ class Proxy:
     kind = "proxy"
     title = "Forward proxy"
     endpoints = (
-        Endpoint(
-            "any", "http://host/…", "http", "`http:request`, `http:address`", "method, host and path", CAPABILITIES
-        ),
+        Endpoint("any", "http://host/…", "http", "http:request, http:address", "method, host and path", CAPABILITIES),
         Endpoint(
             "GET",
             "http://host/…",
             "http.websocket",
-            "`http:websocket`, `http:address`",
+            "http:websocket, http:address",
             "host and path",
             CAPABILITIES,
             upgrade=True,
         ),
-        Endpoint("CONNECT", "host:port", "http.connect", "`http:connect`, `http:address`", "the target", CAPABILITIES),
+        Endpoint("CONNECT", "host:port", "http.connect", "http:connect, http:address", "the target", CAPABILITIES),
     )
     refused = (
         (

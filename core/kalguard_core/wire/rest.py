@@ -22,7 +22,7 @@ from .answers import plain_reply
 from .base import Endpoint, Reading, Route
 from .form import MEDIA_TYPE as FORM
 from .form import read_form, require_form
-from .headers import refuse_overrides, require_json
+from .headers import refuse_body, refuse_overrides, require_json
 from .http import METHODS, upstream
 from .json import JsonError, parse_json
 from .media import is_text
@@ -54,7 +54,7 @@ class Rest:
             "any",
             "as the catalog says",
             "rest.call",
-            "`tool:execute`",
+            "tool:execute",
             "method, host, path, query; JSON, form and multipart bodies",
             _CAPABILITIES,
         ),
@@ -94,8 +94,8 @@ class Rest:
             if found:
                 raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{shown(path, 128)} is asked for with {_list(found)}")
             raise Refusal(ErrorCode.NOT_FOUND, "no tool is known for this path")
-        if not route.reads_body and (body or request.body.size_hint or _announces_body(request.headers)):
-            raise Refusal(ErrorCode.BAD_REQUEST, f"a {request.method} request must not have a body")
+        if not route.reads_body:
+            refuse_body(request)
         tool = found.tool
         arguments = _Arguments(tool)
         for key, value in found.parameters.items():
@@ -176,10 +176,6 @@ def _list(methods: frozenset[str]) -> str:
 def _folded(name: str) -> str:
     """What lenient readers make of a name: case is nothing to ASP.NET and Go, dots and spaces are "_" to PHP."""
     return name.strip().casefold().replace(".", "_").replace(" ", "_")
-
-
-def _announces_body(fields: Mapping[str, str]) -> bool:
-    return fields.get("content-length", "0") != "0" or "transfer-encoding" in fields
 
 
 def _query(query: str) -> tuple[tuple[str, str], ...]:
