@@ -17,11 +17,11 @@ from ..action import Action
 from ..codes import PROMPT_CHECK, ErrorCode
 from .base import Route
 from .chat import read_messages
-from .openai_chat import limit_of, model_of, read_members, stream_of
+from .openai_chat import limit_of, model_of, one_model, read_members, stream_of
 from .openai_parts import read_audio, read_content, read_part, refuse_media
 from .openai_responses import read_stored_prompt
 from .openai_tools import read_tools
-from .prompt import BodyError, Prompt, model_name
+from .prompt import BodyError, Prompt
 from .text import Place
 
 _Member = Callable[[Prompt, Any, Place], None]
@@ -184,7 +184,7 @@ def read_realtime_session(provider: str, document: dict[str, Any], route: Route)
         if type(session) is not dict:
             raise BodyError(place, "must be an object")
     model = session.get("model")
-    prompt = Prompt(provider, None if model is None else model_name(model, (*place, "model")))
+    prompt = Prompt(provider, None if model is None else one_model(model, (*place, "model")))
     if session.get("instructions") is not None:
         read_texts(prompt, session["instructions"], (*place, "instructions"), "system")
     if session.get("tools") is not None:

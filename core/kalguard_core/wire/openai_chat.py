@@ -38,6 +38,7 @@ REDIRECTS: Final = frozenset(
         "extra_body",
         "extra_headers",
         "fallbacks",
+        "fastest_response",
         "kv_transfer_params",
         "litellm_credential_name",
         "logits_processors",
@@ -65,7 +66,7 @@ def read_chat(provider: str, document: dict[str, Any], route: Route) -> tuple[Ac
     """The actions of a chat completion. The model is the deployment in the path, if there is one."""
     model = route.parameters.get("deployment")
     if model is None:
-        model = model_name(document.get("model"))
+        model = one_model(document.get("model"))
     prompt = Prompt(provider, model)
     read_messages(prompt, document.get("messages"))
     if len(document) == 2 and "model" in document:
@@ -84,7 +85,15 @@ def model_of(document: dict[str, Any], route: Route, *, required: bool = True) -
         return deployment
     if document.get("model") is None and not required:
         return None
-    return model_name(document.get("model"))
+    return one_model(document.get("model"))
+
+
+def one_model(value: Any, place: Place = ("model",)) -> str:
+    """The name of a model; LiteLLM takes a comma for a list of several. Raises `BodyError`."""
+    model = model_name(value, place)
+    if "," in model:
+        raise BodyError(place, "must be the name of one model")
+    return model
 
 
 def stream_of(document: dict[str, Any]) -> bool:

@@ -21,8 +21,8 @@ from .base import Route
 from .json import JsonError, parse_json
 from .media import is_text
 from .multipart import Part, once
-from .openai_chat import REDIRECTS
-from .prompt import MAX_ACTIONS, MAX_NODES, BodyError, Prompt, model_name
+from .openai_chat import REDIRECTS, one_model
+from .prompt import MAX_ACTIONS, MAX_NODES, BodyError, Prompt
 from .text import INNER, MAX_TEXTS, Place, shown
 
 JsonReader = Callable[[str, dict[str, Any], Route], tuple[Action, ...]]
@@ -93,7 +93,7 @@ class Form(Struct, frozen=True):
         fields = once(parts, _LISTS)
         model = route.parameters.get("deployment")
         if model is None and "model" in fields:
-            model = model_name(fields["model"].text())
+            model = one_model(fields["model"].text())
         prompt = Prompt(provider, model)
         for number, part in enumerate(parts):
             place: Place = (part.name, number, INNER)

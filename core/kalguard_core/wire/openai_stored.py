@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from ..action import Action, Attribute
 from ..codes import CONTENT_REFERENCE
 from .base import LLM_CALL, Route
-from .prompt import Prompt, model_name
+from .openai_chat import one_model
+from .prompt import Prompt
 
 
 class Stored(Struct, frozen=True):
@@ -60,7 +61,7 @@ class Listed(Struct, frozen=True):
 def read_realtime(provider: str, document: dict[str, Any], route: Route) -> tuple[Action, ...]:
     """A connection on which everything may be said: nothing of it is seen here, so a rule has to name it."""
     model = route.query.get("deployment") or route.query.get("model")
-    prompt = Prompt(provider, None if model is None else model_name(model))
+    prompt = Prompt(provider, None if model is None else one_model(model))
     if "call_id" in route.query:
         prompt.refer("call", route.query["call_id"], ("call_id",))
     first, *more = prompt.actions("llm:realtime")

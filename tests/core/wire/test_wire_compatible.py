@@ -66,3 +66,9 @@ def test_a_member_that_leads_elsewhere_is_refused_at_every_endpoint(name: str, p
     refusal = refused(request("compatible", path), {**body, name: ["x"]})
     assert refusal.code is ErrorCode.BAD_REQUEST
     assert name in refusal.reason
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
+def test_a_list_of_models_is_no_model(path: str) -> None:
+    body = {**CHAT, "input": "x", "model": "gpt-4o,claude"}
+    assert refused(request("compatible", path), body).code is ErrorCode.BAD_REQUEST

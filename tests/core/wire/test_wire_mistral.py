@@ -28,7 +28,7 @@ def sent(ask: Callable[[Mistral], Any], **changes: Any) -> tuple[AgentRequest, b
         reply = PROTOCOLS["mistral"].reply(requests[0][0], denied(code=ErrorCode.PROMPT_BLOCKED, reason="because"))
         return httpx.Response(reply.status, content=reply.body, headers=dict(reply.headers))
 
-    http = httpx.Client(transport=httpx.MockTransport(answer))
+    http: Any = httpx.Client(transport=httpx.MockTransport(answer))
     with pytest.raises(SDKError) as caught:
         ask(Mistral(api_key="k", server_url="http://gate", client=http))
     assert caught.value.status_code == 403
