@@ -169,7 +169,7 @@ CASES: list[tuple[tuple[str, str], Any, str | None]] = [
     (CHAT, chat(MIDDLING, model="approve"), "REQUIRE_APPROVAL"),
     (CHAT, chat(MIDDLING, model="careful"), "POLICY_DENY"),
     (CHAT, chat(ATTACK, model="careful"), "POLICY_DENY"),
-    (CHAT, chat(HARMLESS, tools=[{"type": "web_search"}]), "TOOL_DENIED"),
+    (CHAT, chat(HARMLESS, tools=[{"type": "web_search"}]), "POLICY_DENY"),
     (CHAT, {"model": "m"}, "BAD_REQUEST"),
     (CHAT, [], "BAD_REQUEST"),
     (PROMPT, chat(HARMLESS), None),

@@ -39,11 +39,13 @@ import click
 import pytest
 import yaml
 
+import protocols_table
 import settings_table
 from kalguard_core.codes import STATUS
 from kalguard_core.identity import PrincipalMap, Revocations
 from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
+from kalguard_core.wire.registry import PROTOCOLS
 from kalguard_core.wire.routes import RouteTable
 from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.cli.serve import default_text
@@ -509,6 +511,17 @@ def test_every_setting_is_in_the_table() -> None:
     assert document == settings_table.with_table(document), "run: python tests/lab/settings_table.py"
     for name in Settings.model_fields:
         assert f"| `{PREFIX}{name.upper()}` |" in document
+
+
+def test_every_endpoint_that_is_understood_is_in_the_tables_of_protocols() -> None:
+    document = protocols_table.DOCUMENT.read_text(encoding="utf-8")
+    assert document == protocols_table.with_tables(document), "run: python tests/lab/protocols_table.py"
+    for protocol in PROTOCOLS.values():
+        assert f"Route kind `{protocol.kind}`." in document
+        assert protocol.endpoints
+        for endpoint in protocol.endpoints:
+            assert endpoint.reads
+            assert endpoint.actions
 
 
 @every_document

@@ -205,8 +205,9 @@ PATHS = (
     case("a dot at the end", post(f"{CHAT}.", BAD), "us", 404),
     case("upper case", post(CHAT.upper(), BAD), "envoy", 404),
     case("upper case behind the prefix", post("/openai/V1/CHAT/completions", BAD), "us", 404),
-    case("another endpoint", post("/openai/v1/completions", BAD), "us", 404),
-    case("the endpoint in the query", post("/openai/v1/embeddings?x=/v1/chat/completions", BAD), "us", 404),
+    case("another endpoint", post("/openai/v1/completions", BAD), "us", 400),
+    case("an unknown endpoint", post("/openai/v1/fine_tuning/jobs", BAD), "us", 404),
+    case("the endpoint in the query", post("/openai/v1/embeddings?x=/v1/chat/completions", BAD), "us", 400),
     case("a query", post(f"{CHAT}?x=1", GOOD), "us", 400),
     case("an empty query", post(f"{CHAT}?", BAD), "us", 403),
     case("an escaped question mark", post(f"{CHAT}%3fx=1", BAD), "us", 404),
@@ -229,7 +230,7 @@ PATHS = (
     case("a method in lower case", framed(LENGTH, body=GOOD, line=f"post {CHAT} HTTP/1.1"), "envoy", 400),
     case("TRACE", get("/web/echo", method="TRACE"), "us", 405),
     case("a method of our own", get("/web/echo", method="BREW"), "envoy", 400),
-    case("GET with a body", framed(LENGTH, body=GOOD, line=f"GET {CHAT} HTTP/1.1"), "us", 405),
+    case("GET with a body", framed(LENGTH, body=GOOD, line=f"GET {CHAT} HTTP/1.1"), "us", 400),
     case("a header that names another method", post(CHAT, BAD, "x-http-method-override: GET"), "us", 403),
     case("a header that names another path", post(CHAT, BAD, "x-original-url: /web/echo"), "us", 403),
     case("HTTP/1.0", framed(LENGTH, body=GOOD, line=f"POST {CHAT} HTTP/1.0"), "envoy", 426),
@@ -246,7 +247,7 @@ PATHS = (
     case("a host with a path", post(CHAT, GOOD, defaults=("host: a/mcp/tools", AUTH, JSON, CLOSE)), "envoy", 400),
     case("a host with a user", post(CHAT, GOOD, defaults=("host: a@b", AUTH, JSON, CLOSE)), "allowed"),
     case("a host with a space", post(CHAT, GOOD, defaults=("host: a b", AUTH, JSON, CLOSE)), "envoy", 400),
-    case("a websocket", get("/web/echo", "upgrade: websocket", "connection: upgrade"), "envoy", 403),
+    case("a websocket", get("/web/echo", "upgrade: websocket", "connection: upgrade"), "us", 403),
     case(
         "h2c", post(CHAT, BAD, "upgrade: h2c", "connection: upgrade, http2-settings", "http2-settings: AAM"), "us", 403
     ),
@@ -399,7 +400,7 @@ HOPS = (
     case("te", post(CHAT, GOOD, "te: trailers, gzip"), "allowed"),
     case("keep-alive and proxy-connection", post(CHAT, GOOD, "keep-alive: 5", "proxy-connection: x"), "allowed"),
     case("an expectation", post(CHAT, GOOD, "expect: 200-ok"), "allowed"),
-    case("a POST upgrade", post(CHAT, GOOD, "upgrade: websocket", "connection: upgrade"), "envoy", 403),
+    case("a POST upgrade", post(CHAT, GOOD, "upgrade: websocket", "connection: upgrade"), "us", 400),
 )
 CASES = (*FRAMING, *PATHS, *BODIES, *TOOLS, *HOPS)
 FORWARDED = (b"", GOOD, SEARCH, rpc(tool("search", 1), tool("search", 2)))

@@ -21,7 +21,7 @@ from .answers import plain_reply, vendor_headers, vendor_message
 from .base import Endpoint, Reading, Route
 from .endpoints import Endpoints
 from .grpc import STATUS_NAMES, check_head, grpc_reply, grpc_status, is_grpc, light, read_frames
-from .headers import path_in_route, require_json
+from .headers import path_in_route, refuse_body, require_json
 from .json import encode_json
 from .prompt import guarded, read_json
 from .protobuf import Budget, ProtobufError, decode
@@ -164,9 +164,7 @@ def _read_rpc(request: AgentRequest, body: bytes, attributes: Mapping[str, Attri
 def _read_rest(request: AgentRequest, route: Route, body: bytes, method: Method, context: CallContext) -> Reading:
     headers = request.headers
     if not route.reads_body:
-        announced = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        if body or request.body.size_hint or announced:
-            raise Refusal(ErrorCode.BAD_REQUEST, f"a {request.method} request must not have a body")
+        refuse_body(request)
         return Reading(guarded(lambda params: read_call(method, params, context), {}))
     if not body and not method.sends and not method.calls_back:
         return Reading(guarded(lambda params: read_call(method, params, context), {}))

@@ -15,7 +15,7 @@ from msgspec import Struct
 from ..codes import ErrorCode
 from ..request import AgentRequest, Refusal
 from .base import Endpoint, Route
-from .headers import path_in_route, refuse_overrides
+from .headers import path_in_route, refuse_body, refuse_overrides
 from .text import shown
 
 _MAX_SEGMENT: Final = 256
@@ -82,6 +82,8 @@ class Endpoints:
             problem = "only a protocol upgrade leads in here" if endpoint.upgrade else "no protocol upgrade here"
             raise Refusal(ErrorCode.BAD_REQUEST, problem)
         refuse_overrides(headers)
+        if not endpoint.body:
+            refuse_body(request)
         query = read_query(request.path.partition("?")[2], endpoint.query)
         return Route(endpoint.name, endpoint.capabilities, endpoint.body, parameters, query)
 

@@ -82,6 +82,13 @@ def require_json(headers: Mapping[str, str], also: frozenset[str] = frozenset())
     raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"content-type must be {accepted}")
 
 
+def refuse_body(request: AgentRequest) -> None:
+    """Raise `Refusal` if the request has or announces a body: where none is read, an upstream gets none either."""
+    fields = request.headers
+    if request.body.size_hint or fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
+        raise Refusal(ErrorCode.BAD_REQUEST, f"a {request.method} request must not have a body here")
+
+
 def path_in_route(request: AgentRequest) -> str | None:
     """The path without query and without the route's prefix; None if it is not under that prefix.
 

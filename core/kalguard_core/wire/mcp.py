@@ -21,7 +21,7 @@ from . import jsonrpc
 from .answers import headers, plain_reply
 from .base import Endpoint, Reading, Route
 from .endpoints import read_query, segment_value
-from .headers import path_in_route, refuse_overrides, refuse_query, require_json
+from .headers import path_in_route, refuse_body, refuse_overrides, refuse_query, require_json
 from .json import encode_json
 from .jsonrpc import Answer, Call, Invalid
 from .mcp_methods import (
@@ -178,8 +178,7 @@ class Mcp:
         """The calls in the body, in order; for GET and DELETE one action that stands for the method."""
         fields = request.headers
         if not route.reads_body:
-            if body or request.body.size_hint or _announces_body(fields):
-                raise Refusal(ErrorCode.BAD_REQUEST, f"a {request.method} request must not have a body")
+            refuse_body(request)
             name = f"mcp:{route.name.removeprefix('mcp.')}"
             return Reading((_Reader(request).plain(name, None, expects_reply=False),))
         require_json(fields)
@@ -263,10 +262,6 @@ def _check_headers(fields: Mapping[str, str]) -> None:
     if version is not None and version not in VERSIONS:
         known = ", ".join(sorted(VERSIONS))
         raise Refusal(ErrorCode.BAD_REQUEST, f"protocol version '{shown(version)}' is not supported (but {known})")
-
-
-def _announces_body(fields: Mapping[str, str]) -> bool:
-    return fields.get("content-length", "0") != "0" or "transfer-encoding" in fields
 
 
 class _Reader:

@@ -17,6 +17,7 @@ from ..codes import Capability, ErrorCode
 from ..request import AgentRequest, Refusal
 from .address import read_destination
 from .base import RefusedReading
+from .headers import refuse_body
 from .providers import listed, provider_of
 
 HTTP_CONNECT: Final = "http:connect"
@@ -46,8 +47,7 @@ def require_websocket(request: AgentRequest) -> None:
         raise Refusal(ErrorCode.POLICY_DENY, "the only protocol upgrade that is supported is websocket")
     if not clear:
         raise Refusal(ErrorCode.BAD_REQUEST, "a websocket is opened with GET, upgrade and connection: upgrade")
-    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise Refusal(ErrorCode.BAD_REQUEST, "the request that opens a websocket has no body")
+    refuse_body(request)
 
 
 def connect(request: AgentRequest) -> tuple[Action, ...]:
