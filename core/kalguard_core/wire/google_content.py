@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..action import Action, Message
+from ..codes import ErrorCode
 from ..decision import Decision, Reply
 from .answers import vendor_headers, vendor_message
 from .google_json import Fields, Members, folded
@@ -51,10 +52,22 @@ _REQUEST: Final = Fields(
     "title",
 )
 _CONTENT: Final = Fields("role", "parts")
-_PART: Final = Fields(
+# What a part says about itself beside its content.
+_ABOUT: Final = (
+    "thought",
+    "thoughtSignature",
+    "videoMetadata",
+    "mediaResolution",
+    "mediaProcessing",
+    "partMetadata",
+    "audioTranscription",
+    "audioMetadata",
+    "speechMetadata",
+    "documentMetadata",
+    "spreadsheetMetadata",
+)
+_DATA: Final = (
     "text",
-    "inlineData",
-    "fileData",
     "functionCall",
     "functionResponse",
     "executableCode",
@@ -62,6 +75,7 @@ _PART: Final = Fields(
     "toolCall",
     "toolResponse",
 )
+_PART: Final = Fields("inlineData", "fileData", *_DATA, *_ABOUT)
 _BLOB: Final = Fields("mimeType", "data", "displayName")
 _FILE: Final = Fields("mimeType", "fileUri", "displayName")
 _RESPONSE: Final = Fields("id", "name", "response", "parts")
@@ -166,21 +180,17 @@ def max_tokens(members: Members) -> int | None:
 
 def read_count(document: dict[str, Any], prompt: Prompt) -> None:
     """Gather a CountTokensRequest, which may hold a whole GenerateContentRequest. Raises `BodyError`."""
-    members = _request(document, prompt, ())
+    members = _request(document, prompt, (), "generateContentRequest")
     whole = members.get("generateContentRequest")
     if whole is not None:
-        inner = _request(whole, prompt, members.place("generateContentRequest"))
-        if inner.get("generateContentRequest") is not None:
-            raise BodyError(inner.place("generateContentRequest"), "is a request in a request in a request")
+        _request(whole, prompt, members.place("generateContentRequest"))
 
 
 def read_embed(document: dict[str, Any], prompt: Prompt) -> None:
     """Gather an EmbedContentRequest, or a batch of them. Raises `BodyError`."""
-    members = _request(document, prompt, ())
+    members = _request(document, prompt, (), "requests")
     for item, place in members.each("requests"):
-        inner = _request(item, prompt, place)
-        if inner.get("requests") is not None:
-            raise BodyError(inner.place("requests"), "is a batch in a batch")
+        _request(item, prompt, place)
     if prompt.message_count == 0:
         raise BodyError(("content",), "is missing")
 
@@ -251,7 +261,8 @@ def stored(provider: str, kind: str, identifier: str) -> tuple[Action, ...]:
     return prompt.actions(f"llm:{kind}")
 
 
-def _request(document: Any, prompt: Prompt, place: Place) -> Members:
+def _request(document: Any, prompt: Prompt, place: Place, inner: str = "") -> Members:
+    """Gather one request. `inner`: the member with further requests, which the caller reads."""
     members = _REQUEST.read(document, place)
     _same_model(members, prompt)
     instruction = members.get("systemInstruction")
@@ -276,6 +287,9 @@ def _request(document: Any, prompt: Prompt, place: Place) -> Members:
         _continuation(_GENERATION.read(config, where), prompt)
         read_values(config, prompt, "unread", where)
     read_values(members.get("instances"), prompt, "user", members.place("instances"))
+    for name in ("generateContentRequest", "requests"):
+        if name != inner:
+            members.rest(prompt, "unread", name)
     members.rest(prompt, "tool", "toolConfig")
     members.rest(prompt, "unread", "safetySettings", "labels", "name", "displayName", "taskType", "title")
     members.leave(prompt)
@@ -329,6 +343,15 @@ def _part(value: Any, prompt: Prompt, role: str, place: Place) -> None:
     for name in ("executableCode", "codeExecutionResult", "toolResponse"):
         _say_all(prompt, "tool", members.get(name), members.place(name))
     members.rest(prompt, "tool", "functionCall", "toolCall")
+    _about(members, prompt)
+
+
+def _about(members: Members, prompt: Prompt) -> None:
+    """What a part says beside its content. A kind of content that nobody here knows is refused."""
+    members.rest(prompt, "unread", *_ABOUT)
+    for value, where in members.unknown():
+        if type(value) is dict or type(value) is list:
+            raise BodyError(where, "is a kind of part that is not supported", ErrorCode.UNSUPPORTED_MEDIA_TYPE)
     members.leave(prompt)
 
 
@@ -381,18 +404,8 @@ def _function_response(value: Any, prompt: Prompt, place: Place) -> None:
     for part, where in members.each("parts"):
         inner = _PART.read(part, where)
         _media(inner, prompt)
-        inner.rest(
-            prompt,
-            "tool",
-            "text",
-            "functionCall",
-            "functionResponse",
-            "executableCode",
-            "codeExecutionResult",
-            "toolCall",
-            "toolResponse",
-        )
-        inner.leave(prompt)
+        inner.rest(prompt, "tool", *_DATA)
+        _about(inner, prompt)
     members.rest(prompt, "tool", "id", "name")
     members.leave(prompt, "tool")
 

@@ -115,6 +115,13 @@ class Members:
             if value is not None:
                 prompt.rest(role, value, self.place(name))
 
+    def unknown(self) -> Iterator[tuple[Any, Place]]:
+        """The members that are no known fields, with their places."""
+        known = self._keys.values()
+        for key, value in self._value.items() if self._unknown else ():
+            if key not in known:
+                yield value, (*self._place, key)
+
     def leave(self, prompt: Prompt, role: str = "unread") -> None:
         """Gather every string in the members that are no known fields, and their names."""
         if self._unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -584,19 +585,31 @@ def test_the_protocol_and_its_routes_can_be_pickled() -> None:
 _KNOWN = (
     "contents parts text inlineData inline_data data mimeType fileData fileUri tools functionDeclarations role model",
     "functionResponse response systemInstruction requests instances batch inputConfig request generationConfig",
-    "mcpServers cachedContent retrieval content streamableHttpTransport externalApi unheard_of",
+    "mcpServers cachedContent retrieval content streamableHttpTransport externalApi generateContentRequest labels name",
+    "executableCode toolResponse displayName fileName continuationToken unheard",
 )
 _NAMES = st.sampled_from([name for line in _KNOWN for name in line.split()])
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "user", "gs://a", "https://a.b", "é\x00"]),
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.sampled_from(["TEXT", "TEXT", "gs://a", "https://a.b", "é\x00"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=4),
     max_leaves=12,
 )
-_METHODS = ("generateContent", "countTokens", "embedContent", "predict", "batchGenerateContent")
+_CONTENTS = st.fixed_dictionaries(
+    {"contents": st.lists(st.fixed_dictionaries({"parts": st.lists(st.dictionaries(_NAMES, _VALUES, max_size=2))}))}
+)
+_METHODS = ("generateContent", "countTokens", "embedContent", "batchEmbedContents", "predict", "batchGenerateContent")
 
 
-@settings(max_examples=60)
-@given(st.dictionaries(_NAMES, _VALUES, max_size=5), st.sampled_from(_METHODS))
-def test_any_object_is_read_or_refused(body: dict[str, Any], method: str) -> None:
+@settings(max_examples=80)
+@given(st.dictionaries(_NAMES, _VALUES, max_size=3), _CONTENTS, st.sampled_from(_METHODS))
+def test_each_string_of_any_object_is_read_or_all_is_refused(
+    members: dict[str, Any], contents: dict[str, Any], method: str
+) -> None:
+    plain = json.dumps({**members, **contents})
+    body = "".join(f"{piece}mark-{index}-" for index, piece in enumerate(plain.split("TEXT"))).rpartition("mark-")[0]
     with contextlib.suppress(Refusal):
-        assert actions(body, f"/v1/models/m:{method}")
+        seen = found(actions(body.encode(), f"/v1/models/m:{method}"))
+        assert [text for text in strings(body.encode()) if text not in seen] == []
