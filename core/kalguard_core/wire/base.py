@@ -81,15 +81,30 @@ class RefusedReading(Refusal):
 class WireProtocol(Protocol):
     """One protocol. Implementations hold no state."""
 
-    kind: str
-    title: str
-    """What people call it: "OpenAI"."""
-    endpoints: tuple[Endpoint, ...]
-    """Whatever it understands; the documentation is made from it."""
-    refused: tuple[tuple[str, str], ...]
-    """What it understands and refuses all the same, and why; for the documentation."""
-    answers_itself: bool
-    """True when an allow, too, is answered by us (the check API); False when it is forwarded."""
+    @property
+    def kind(self) -> str:
+        """The route kind that it is registered for."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What people call it: "OpenAI"."""
+        ...
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Whatever it understands; the documentation is made from it."""
+        ...
+
+    @property
+    def refused(self) -> tuple[tuple[str, str], ...]:
+        """What it understands and refuses all the same, and why; for the documentation."""
+        ...
+
+    @property
+    def answers_itself(self) -> bool:
+        """True when an allow, too, is answered by us (the check API); False when it is forwarded."""
+        ...
 
     def route(self, request: AgentRequest) -> Route:
         """The endpoint that the method and path name. Raises `Refusal` NOT_FOUND or METHOD_NOT_ALLOWED."""
