@@ -42,6 +42,7 @@ format: $(VENV)/.ready-dev ## Format the code and fix what ruff can fix
 bench: setup ## Run the benchmarks (ARGS="--help")
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python benchmarks/policy_matching.py
+	$(BIN)/python benchmarks/reading.py
 
 clean: ## Remove environments, caches and what `make run` left
 	rm -rf $(VENV) $(ENVOY_VENV) .kalguard .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

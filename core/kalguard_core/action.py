@@ -14,7 +14,7 @@ Attribute = Scalar | tuple[str, ...]
 NO_ATTRIBUTES: Final[Mapping[str, Attribute]] = MappingProxyType({})
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """One piece of text that goes to a model, with its role.
 
     `role`: system, developer, user, assistant, tool (what a tool is or said), document (retrieved), file

@@ -66,7 +66,7 @@ def read_tools(prompt: Prompt, tools: Any, place: Place) -> None:
         else:
             host_tool(prompt, kind, tool, (*place, index))
     if own == len(tools):
-        prompt.rest("tool", tools, place)
+        prompt.tools(tools, place)
         return
     for index, tool in enumerate(tools):
         if tool["type"] == "function" or tool["type"] == "custom":

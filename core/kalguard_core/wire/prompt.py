@@ -25,7 +25,7 @@ from ..request import Refusal
 from .base import LLM_CALL, PROMPT, Reading
 from .json import JsonError, parse_json
 from .media import MediaError, data_url, media_text, media_type_of, undeclared_text, without_markup_escapes
-from .text import INNER, Place, TooMuchText, collect, collect_names, place_name, shown
+from .text import INNER, Place, TooMuchText, collect, collect_names, collect_repeated, place_name, shown
 
 # Every value may become a message, so this is lower than what the JSON reader could take.
 MAX_NODES: Final = 50_000
@@ -111,6 +111,10 @@ class Prompt:
         two halves of an attack must not part them.
         """
         collect(self._beside, role, value, place)
+
+    def tools(self, value: Any, place: Place) -> None:
+        """`rest` for the definitions of tools, which are the same in each request of an agent."""
+        collect_repeated(self._beside, "tool", value, place)
 
     def others(self, value: Mapping[str, Any], known: frozenset[str], place: Place, role: str = "unread") -> None:
         """`rest` of the members of an object that are not `known`, and their names.

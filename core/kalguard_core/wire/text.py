@@ -9,7 +9,10 @@ one at a place (JSON in JSON, base64) has that place followed by `INNER` (no ind
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
+
+import orjson
 
 from ..action import Message
 
@@ -87,6 +90,11 @@ _USUAL_NAMES: Final = frozenset(
 )
 
 
+# Together at most some 10 MB, if agents try.
+_MAX_REMEMBERED: Final = 128
+_MAX_REMEMBERED_BYTES: Final = 8192
+
+
 class TooMuchText(Exception):
     """More texts than one request may hold."""
 
@@ -137,6 +145,27 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
                     add(Message(role, member, (*where, key)))
             elif kind is dict or kind is list:
                 wait((member, (*where, key)))
+
+
+def collect_repeated(found: list[Message], role: str, value: Any, place: Place) -> None:
+    """`collect` for what clients send again and again, such as the definitions of their tools: it is remembered.
+
+    `value` comes from `parse_json`. Raises `TooMuchText`.
+    """
+    encoded = orjson.dumps(value)
+    if len(encoded) > _MAX_REMEMBERED_BYTES:
+        collect(found, role, value, place)
+        return
+    found.extend(_remembered(encoded, role, place))
+    if len(found) > MAX_TEXTS:
+        raise TooMuchText
+
+
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _remembered(encoded: bytes, role: str, place: Place) -> tuple[Message, ...]:
+    found: list[Message] = []
+    collect(found, role, orjson.loads(encoded), place)
+    return tuple(found)
 
 
 def collect_names(found: list[Message], role: str, names: Iterable[str], place: Place) -> None:

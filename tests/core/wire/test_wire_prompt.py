@@ -337,3 +337,21 @@ def test_more_actions_than_allowed_are_refused() -> None:
         prompt.refer("file", f"file-{number}", ("a",))
     with pytest.raises(BodyError, match="more than 64"):
         prompt.actions()
+
+
+@settings(max_examples=40, deadline=None)
+@given(JSON)
+def test_definitions_of_tools_are_found_as_everything_else_is_each_time(value: Any) -> None:
+    plain = Prompt("vendor", "m")
+    plain.rest("tool", value, ("tools",))
+    wanted = plain.actions()
+    for _ in range(2):
+        remembering = Prompt("vendor", "m")
+        remembering.tools(value, ("tools",))
+        assert remembering.actions() == wanted
+
+
+def test_long_definitions_of_tools_are_found_too() -> None:
+    prompt = Prompt("vendor", "m")
+    prompt.tools([{"description": "x" * 10_000}, {"description": ATTACK}], ("tools",))
+    assert texts(prompt) == ["x" * 10_000, ATTACK]
