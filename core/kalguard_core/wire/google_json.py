@@ -28,6 +28,7 @@ class Fields:
     """The fields of one message type that a reader knows, by their names in camelCase."""
 
     def __init__(self, *names: str) -> None:
+        self.names: Final = names
         self._spellings: Final = {
             spelling: name
             for name in names
