@@ -166,8 +166,6 @@ def read_query(query: str, allowed: frozenset[str]) -> Mapping[str, str]:
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")
         name = name.replace("%5B", "[").replace("%5D", "]")  # as SDKs write the names of lists
-        if "%" in name:  # as clients write include[]
-            name = name.replace("%5B", "[").replace("%5D", "]")
         if not name or not _QUERY_NAME.issuperset(name) or name not in allowed:
             names = ", ".join(sorted(allowed))
             raise Refusal(ErrorCode.BAD_REQUEST, f"the query member '{shown(name)}' is not accepted here ({names})")
