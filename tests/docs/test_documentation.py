@@ -63,6 +63,7 @@ MANUAL: Final = (
     ("docs/audit.md", "/var/log/kalguard", "names places of an operator's machine"),
     ("docs/audit.md", "--follow", "follows the log until it is interrupted"),
     ("docs/envoy.md", "envoy -c", "runs until it is stopped; the configuration is validated in the block above"),
+    ("docs/envoy.md", "HTTPS_PROXY", "would send the rest through a proxy; test_forward_proxy.py has one"),
     (
         "docs/http-api.md",
         "/run/kalguard/admin.sock",
