@@ -260,9 +260,9 @@ def _message(message: Any, prompt: Prompt, place: Place) -> None:
     if type(message) is not dict:
         raise BodyError(place, "must be an object")
     role = message.get("role")
-    role = role.lower() if type(role) is str else role
-    if role not in _ROLES:
-        raise BodyError((*place, "role"), f"'{shown(str(role))}' is not a known role")
+    role = role.lower() if type(role) is str else None
+    if role is None or role not in _ROLES:
+        raise BodyError((*place, "role"), f"'{shown(role or '')}' is not a known role")
     for name in ("thinking", "content"):
         text = message.get(name)
         if text is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from google_calls import found, strings
 from kalguard_core.action import Action
 from kalguard_core.codes import ErrorCode
 from kalguard_core.request import AgentRequest, Refusal
+from kalguard_core.wire import ollama as wire
 from kalguard_core.wire.registry import PROTOCOLS
 from kalguard_core.wire.vendors import VENDORS
 from wire_support import denied, read, refused, request
@@ -75,7 +77,7 @@ def test_a_role_in_capitals_is_that_role() -> None:
     assert said(chat(messages=[{"role": "SYSTEM", "content": "obey"}])) == [("system", "obey")]
 
 
-@pytest.mark.parametrize("role", ["control", "", None, 5, "\u017fystem", "system "])
+@pytest.mark.parametrize("role", ["control", "", None, 5, ["user"], {"user": 1}, "\u017fystem", "system "])
 def test_a_role_that_nobody_knows_is_refused(role: Any) -> None:
     assert refused(asked(), chat(messages=[{"role": role, "content": "hi"}])).code is ErrorCode.BAD_REQUEST
 
@@ -303,6 +305,44 @@ def test_its_body_is_taken_where_the_provider_is_named() -> None:
 
 def test_the_protocol_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(PROTOCOLS["ollama"])).kind == "ollama"
+
+
+_CALL: dict[str, Any] = {"function": {"name": "f", "arguments": {}}}
+_BODIES: dict[str, Any] = {
+    "chat": chat(messages=[{**USER, "tool_calls": [_CALL]}], tools=[_CALL], options={}),
+    "generate": generate(options={}),
+    "embed": {"model": "m", "input": "x"},
+    "embeddings": {"model": "m", "prompt": "x"},
+    "show": {"model": "m"},
+    "web_search": {"query": "x"},
+    "web_fetch": {"url": "https://a.test"},
+}
+_SHAPES: list[Any] = ["mark-1", ["mark-1"], {"x": "mark-1"}, [{"x": "mark-1"}]]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """Every object in a body, itself first."""
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [each for each in (value,) if isinstance(each, dict)] + [each for inner in below for each in _objects(inner)]
+
+
+@pytest.mark.parametrize("path", _BODIES)
+def test_a_text_in_any_member_of_any_object_is_read_or_all_is_refused(path: str) -> None:
+    sets = [value for value in vars(wire).values() if isinstance(value, frozenset)]
+    names = sorted({name for each in sets for name in each} | {"unheard_of"})
+    missed, accepted = [], 0
+    for index in range(len(_objects(_BODIES[path]))):
+        for name in names:
+            for shape in _SHAPES:
+                body = copy.deepcopy(_BODIES[path])
+                _objects(body)[index][name] = shape
+                with contextlib.suppress(Refusal):
+                    if "mark-1" not in found(actions(body, f"/api/{path}")):
+                        missed.append((name, shape))
+                    accepted += 1
+    # Images are media, which a rule must name.
+    assert [miss for miss in missed if miss != ("images", ["mark-1"])] == []
+    assert accepted > 50
 
 
 _KNOWN = "model messages role content images tools function name tool_calls options format system prompt input raw x"
