@@ -17,7 +17,7 @@ from .answers import vendor_headers, vendor_message
 from .google_json import Fields, Members, folded
 from .json import encode_json
 from .prompt import MAX_ACTIONS, BodyError, Prompt, model_name
-from .text import Place, collect, shown
+from .text import NAME, Place, collect, shown
 
 # Roles of contents; an empty one is the user's. "function" is what older clients call the answer of a tool.
 _ROLES: Final = {
@@ -435,7 +435,7 @@ def _tool(value: Any, prompt: Prompt, place: Place) -> None:
         tool = _HOSTED.get(folded(key))
         prompt.host(tool or key, _arguments(member, where), where, url=url)
         if tool is None:
-            prompt.rest("tool", key, where)
+            prompt.rest("tool", key, (*where, NAME))
 
 
 def _arguments(value: Any, place: Place) -> dict[str, Any]:

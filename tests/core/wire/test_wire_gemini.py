@@ -24,6 +24,7 @@ from kalguard_core.request import AgentRequest, Refusal
 from kalguard_core.wire import google_content
 from kalguard_core.wire.google_json import Fields
 from kalguard_core.wire.registry import PROTOCOLS
+from kalguard_core.wire.text import NAME
 from kalguard_core.wire.vendors import VENDORS
 from wire_support import denied, read, refused, request
 
@@ -240,6 +241,18 @@ def test_a_tool_that_runs_at_google_needs_a_rule_of_its_own(tool: Any, name: str
     assert (hosted.name, hosted.tool, hosted.explicit) == ("tool:execute", name, True)
     assert hosted.attributes.get("host") == host
     assert first.attributes["hostedTools"] == (name,)
+
+
+def test_each_text_has_the_place_where_it_stands() -> None:
+    part = {"file_data": {"file_uri": "gs://b/o"}, "function_response": {"response": {"a": ["b"]}}}
+    body = {"contents": {"parts": [{"text": "a"}, part]}, "tools": {"brand_new": {"x": "y"}}, "x": [{"z": "w"}]}
+    (first, *_) = actions(body)
+    for message in first.messages:
+        value: Any = body
+        *path, last = message.where
+        for key in path:
+            value = value[key]
+        assert message.text == (path[-1] if last == NAME else value[last])
 
 
 def test_functions_that_the_agent_runs_are_offered_and_read() -> None:
