@@ -38,7 +38,14 @@ class Routes:
             return "http", context
         http = attributes.request.http
         route = self.table.match(http.host, http.path, _destinations(attributes))
-        return (NO_ROUTE, context) if route is None else (route.kind, {**context, **route.context})
+        if route is None:
+            return NO_ROUTE, context
+        found = {**context, **route.context}
+        if route.destination is None:
+            # The Host is the agent's to write, and a mesh may let it connect elsewhere with it: what an entry says by
+            # host alone is enough to be judged by, and not enough to be handed a credential.
+            found.pop("upstream", None)
+        return route.kind, found
 
     def _unbelieved(self, attributes: Any, context: Mapping[str, str]) -> str:
         # A route with an upstream of its own is judged by that upstream, which only a trusted caller can name: by

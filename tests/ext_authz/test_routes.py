@@ -53,7 +53,7 @@ def route(
 
 
 def test_the_table_says_what_a_request_is_where_the_route_says_nothing() -> None:
-    assert route("api.openai.com") == ("openai", {"kind": "openai", "upstream": "openai"})
+    assert route("api.openai.com") == ("openai", {"kind": "openai"})
     assert route("wiki.example.com")[0] == "http"
 
 
@@ -66,6 +66,13 @@ def test_a_request_that_no_entry_fits_is_on_no_route() -> None:
     assert route("nobody.example")[0] not in PROTOCOLS
     assert route("api.openai.com:x")[0] not in PROTOCOLS
     assert route("nobody.example", table=None) == ("http", {})
+
+
+def test_a_host_that_the_agent_writes_names_no_credential_but_where_the_request_goes_does() -> None:
+    entries = "{host: a.example, kind: openai, upstream: a}", "{destination: 'spiffe://b', kind: openai, upstream: b}"
+    table = RouteTable.parse("routes:\n" + "".join(f"  - {entry}\n" for entry in entries), "routes.yaml")
+    assert "upstream" not in route("a.example", table=table)[1]
+    assert route("b.example", table=table, principal="spiffe://b")[1]["upstream"] == "b"
 
 
 def test_a_route_may_be_known_by_where_it_goes() -> None:
