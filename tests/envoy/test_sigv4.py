@@ -24,6 +24,7 @@ from support import make_token
 
 REGION = "eu-central-1"
 ACCESS, SECRET_KEY, SESSION = "AKIAREALREALREALREAL", "real/secret+key0123456789", "real-session-token//=="
+POLICY = "rules: [{id: all, match: {}, decision: allow}]\n"
 JWT = make_token()
 AGENTS = "AKIATHEAGENTSOWN"
 # What a boto3 client with keys of its own would send.
@@ -51,7 +52,8 @@ def lab(envoy_binary: Path, module_socket_directory: Path) -> Iterator[Lab]:
         patch.setenv(name, value)
     with running_echo() as echo:
         bedrock = replace(Upstream.parse("bedrock", f"bedrock={echo.url}"), region=REGION)
-        options = {"policy": "rules: [{id: all, match: {}, decision: allow}]\n", "upstreams": (bedrock,)}
+        # The first large body waits for a process that reads such bodies; on a busy machine that takes a while.
+        options = {"policy": POLICY, "upstreams": (bedrock,), "authz_timeout": 30.0}
         try:
             with running_stack(module_socket_directory, envoy_binary, echo.url, **options) as stack:
                 yield Lab(stack, echo)
