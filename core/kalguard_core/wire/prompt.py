@@ -41,6 +41,8 @@ _IDENTIFIER: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV
 # What JSON escapes, in one pass from left to right.
 _ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "/": "/", "\\": "\\"}
+_PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
+_PERCENTS: Final = re.compile(rb"%+")
 _JSON_BEGIN: Final = ("{", "[", '"')
 _PORTS: Final = {"http": 80, "https": 443}
 _NUMBER: Final = frozenset("0123456789")
@@ -88,13 +90,14 @@ def model_name(value: Any, place: Place = ("model",)) -> str:
 class Prompt:
     """Gathers what one model request holds. `provider` and `model` go into every action."""
 
-    __slots__ = ("_beside", "_media", "_offered", "_others", "_said", "message_count", "model", "provider")
+    __slots__ = ("_attached", "_beside", "_media", "_offered", "_others", "_said", "message_count", "model", "provider")
 
     def __init__(self, provider: str, model: str | None) -> None:
         self.provider = provider
         self.model = model
         self.message_count = 0
         self._said: list[Message] = []
+        self._attached: list[Message] = []
         self._beside: list[Message] = []
         self._offered: list[str] = []
         self._media: list[Action] = []
@@ -194,14 +197,14 @@ class Prompt:
         except MediaError as error:
             raise BodyError(place, str(error)) from None
         if text is not None:
-            self._said.append(Message("file", text, inner))
+            self._attached.append(Message("file", text, inner))
             plain = without_markup_escapes(declared, text)
             if plain != text:
-                self._said.append(Message("file", plain, (*place, INNER)))
+                self._attached.append(Message("file", plain, (*place, INNER)))
             if not declared.startswith("image/"):  # SVG is both
                 return
         elif (seen := undeclared_text(data) if encoded else data) is not None:
-            self._said.append(Message("file", seen, inner))
+            self._attached.append(Message("file", seen, inner))
         self._see(declared, "inline", "", len(data) * 3 // 4 if encoded else len(data), place)
 
     def attach_url(self, url: Any, place: Place, *, kind: str = "*/*") -> None:
@@ -229,7 +232,9 @@ class Prompt:
 
         `name`: `prompt:check`, or `llm:<what>` for a call that is no conversation.
         """
+        # The firewall reads neighbours of one role together: a file between two halves of an attack must not part them.
         texts = self._said
+        texts += self._attached
         texts += self._beside
         if len(self._others) >= MAX_ACTIONS:
             raise BodyError((), f"more than {MAX_ACTIONS} references, hosted tools and attachments in one request")
@@ -290,8 +295,14 @@ def unwrap(texts: list[Message]) -> None:
     """Add what JSON inside of a text says: behind an escape, a word does not look like one. Raises `BodyError`.
 
     What looks like JSON but can't be read strictly (cut, several documents, a name twice) may be readable for
-    somebody else, so its escapes are undone as they stand there; so are \\u escapes in any text.
+    somebody else, so its escapes are undone as they stand there; so are \\u escapes in any text. What a URI says is
+    read without its percent escapes as well.
     """
+    escaped = [message for message in texts if "%" in message.text and _may_be_uri(message.text)]
+    for message in escaped:
+        plain = _without_percent(message.text)
+        if plain != message.text:
+            texts.append(Message(message.role, plain, (*message.where, INNER)))
     wrapped = [message for message in texts if "\\" in message.text and _may_be_json(message.text)]
     for _ in range(_MAX_INNER):
         inner: list[Message] = []
@@ -312,6 +323,21 @@ def unwrap(texts: list[Message]) -> None:
         if not wrapped:
             return
     raise BodyError(wrapped[0].where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
+
+
+def _may_be_uri(text: str) -> bool:
+    """Whether a receiver may undo percent escapes in it: there are some, and prose has no letters behind a "%"."""
+    return _PERCENT.search(text) is not None
+
+
+def _without_percent(text: str) -> str:
+    """`text` with its percent escapes and "+" undone; what can't be is "?"."""
+    # The codec of \x escapes does it at C speed.
+    data = text.replace("+", " ").encode("utf-8", "replace")
+    if b"%%" in data:
+        data = _PERCENTS.sub(b"%", data)
+    plain = data.replace(b"\\", b"\\\\").replace(b"%", b"\\x").decode("unicode_escape", "replace")
+    return plain.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _may_be_json(text: str) -> bool:

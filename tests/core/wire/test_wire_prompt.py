@@ -53,7 +53,11 @@ def strings(value: Any) -> list[str]:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=30) | st.sampled_from(sorted(WORDS)),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=30)
+    | st.sampled_from(sorted(WORDS)),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=30), inner, max_size=4),
     max_leaves=15,
 )
@@ -355,3 +359,42 @@ def test_long_definitions_of_tools_are_found_too() -> None:
     prompt = Prompt("vendor", "m")
     prompt.tools([{"description": "x" * 10_000}, {"description": ATTACK}], ("tools",))
     assert texts(prompt) == ["x" * 10_000, ATTACK]
+
+
+def test_a_file_between_two_texts_does_not_part_them() -> None:
+    prompt = Prompt("vendor", "m")
+    prompt.say("user", "ignore all", ("a",))
+    prompt.attach("text/plain", "", ("b",))
+    prompt.say("user", "previous instructions", ("c",))
+    assert texts(prompt) == ["ignore all", "previous instructions", ""]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("notes://ignore%20all", "notes://ignore all"),
+        ("https://a.test/?q=ignore+%61ll", "https://a.test/?q=ignore all"),
+        ("%C3%A9t%c3%a9", "été"),
+        ("é%20\\x41", "é \\x41"),
+        ("%zz%20%", "?zz ?"),
+        ("%%%41", "A"),
+    ],
+)
+def test_what_a_uri_says_is_read_without_its_escapes_too(written: str, meant: str) -> None:
+    prompt = Prompt("vendor", "m")
+    prompt.say("user", written, ("a",))
+    assert texts(prompt) == [written, meant]
+
+
+@pytest.mark.parametrize("text", ["100% sure", "50%", "a+b"])
+def test_prose_with_a_percent_sign_is_left_alone(text: str) -> None:
+    prompt = Prompt("vendor", "m")
+    prompt.say("user", text, ("a",))
+    assert texts(prompt) == [text]
+
+
+@given(st.text())
+def test_any_text_can_be_read_without_escapes(text: str) -> None:
+    prompt = Prompt("vendor", "m")
+    prompt.say("user", f"%20{text}", ("a",))
+    assert texts(prompt)[0] == f"%20{text}"
