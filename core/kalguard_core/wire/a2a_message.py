@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from ..action import Action, Attribute
 from ..codes import TOOL_EXECUTE
 from .a2a_schema import EXECUTE, METHODS, Method
+from .jsonrpc import id_text
 from .media import media_type_of
 from .prompt import BodyError, Prompt, url_host
 from .text import Place, shown
@@ -115,6 +116,8 @@ class _Reader:
         self._prompt = Prompt("a2a", None)
         self._hosts: dict[str, None] = {}
         self._arguments: dict[str, Any] = {"text": [], "data": [], "files": []}
+        for message in id_text(context.call_id):
+            self._prompt.rest(message.role, message.text, message.where)
 
     def message(self, method: Method, params: dict[str, Any]) -> tuple[Action, ...]:
         """The actions of a message to the agent."""

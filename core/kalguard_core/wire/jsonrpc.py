@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ..action import Action
+from ..action import Action, Message
 from ..codes import ErrorCode, Outcome
 from ..decision import Decision
 from ..request import Refusal
@@ -32,6 +32,9 @@ MAX_BATCH: Final = 64
 MAX_METHOD: Final = 128
 MAX_ID: Final = 256
 MAX_NODES: Final = 250_000
+# As long as an id may be without being read as text, where it has only these letters: those of a UUID.
+_PLAIN_ID: Final = 36
+_ID_LETTERS: Final = frozenset("0123456789abcdefABCDEF-")
 
 _UNREADABLE: Final = "the body is not valid JSON"
 _CALL_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
@@ -127,6 +130,13 @@ def read_batch(messages: list[Any]) -> list[Call | Answer]:
 def is_id(value: Any) -> bool:
     """Whether it can be the id of a call: a string that is not too long, or an integer."""
     return type(value) is int or (type(value) is str and len(value) <= MAX_ID)
+
+
+def id_text(call_id: str | int | None) -> tuple[Message, ...]:
+    """An id that says something, or might: clients number their calls, or take a UUID."""
+    if type(call_id) is not str or (len(call_id) <= _PLAIN_ID and _ID_LETTERS.issuperset(call_id)):
+        return ()
+    return (Message("unread", call_id, ("id",)),)
 
 
 def known_ids(document: Any) -> tuple[str | int, ...]:

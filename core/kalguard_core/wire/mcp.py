@@ -300,7 +300,7 @@ class _Reader:
         if known is None or not is_understood(method, self._version):
             return (self.plain(f"mcp:{method}", method, call_id=message.call_id, expects_reply=message.waits),)
         self._check_mirrored(known, message)
-        texts: list[Message] = []
+        texts: list[Message] = [*jsonrpc.id_text(message.call_id)] if type(message.call_id) is str else []
         media: list[Action] = []
         if method == CALL_TOOL:
             if not _PLAIN_CALL.issuperset(params):
@@ -388,6 +388,7 @@ class _Reader:
                     continue
                 collect(texts, method.role, value, place)
                 if name == INPUT_RESPONSES:
+                    texts.sort(key=_is_beside)
                     self._read_media(value, place, texts, media)
             elif is_tool:
                 raise Invalid(f"params.{shown(name)} of tools/call is not supported")
@@ -509,13 +510,20 @@ class _Reader:
             raise Invalid("this protocol version has no answers: they are part of the next call")
         if any(name.startswith(("mcp-method", "mcp-name", _MIRRORED_ARGUMENT)) for name in self._fields):
             raise Invalid("the headers mcp-method, mcp-name and mcp-param- do not go with an answer")
-        texts: list[Message] = []
+        texts: list[Message] = [*jsonrpc.id_text(answer.call_id)]
         media: list[Action] = []
         place = (answer.member,)
         collect(texts, "tool", answer.value, place)
+        # What a model is shown as one text comes together: what stands beside it must not part an attack.
+        texts.sort(key=_is_beside)
         self._read_media(answer.value, place, texts, media)
         unwrap(texts)
         return (self.plain("mcp:response", None, expects_reply=False, texts=texts), *media)
+
+
+def _is_beside(message: Message) -> bool:
+    """Whether it is something else than the text of a content block."""
+    return message.where[-1] != "text"
 
 
 def _completed(ref: Any) -> tuple[str, str]:

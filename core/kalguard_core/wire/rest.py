@@ -38,6 +38,7 @@ _NO_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # The letters that no framework gives a meaning of its own ("a[b]=1", "a.b=1" in some, " a=1").
 _NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.$@~:")
+_SEPARATORS: Final = str.maketrans({".": "_", " ": "_", "[": "_", "]": None})
 _MAX_NODES: Final = 250_000
 # Text that has one meaning as a number, and no more digits than all readers keep.
 _INTEGER: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")
@@ -174,8 +175,11 @@ def _list(methods: frozenset[str]) -> str:
 
 
 def _folded(name: str) -> str:
-    """What lenient readers make of a name: case is nothing to ASP.NET and Go, dots and spaces are "_" to PHP."""
-    return name.strip().casefold().replace(".", "_").replace(" ", "_")
+    """What lenient readers make of a name: case is nothing to ASP.NET and Go, dots and spaces are "_" to PHP.
+
+    "a.b" is "a[b]" to readers such as ASP.NET, and to `qs` with `allowDots`.
+    """
+    return name.strip().casefold().translate(_SEPARATORS)
 
 
 def _query(query: str) -> tuple[tuple[str, str], ...]:

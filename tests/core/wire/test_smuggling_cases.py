@@ -71,14 +71,16 @@ async def decided(case: Case, text: str) -> Decision:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case, _ in CASES])
 async def test_what_hides_an_attack_is_found_or_refused(case: Case) -> None:
-    decision = await decided(case, ATTACK)
+    decision = await decided(case, case.text or ATTACK)
     assert not decision.allowed, "the attack went through"
-    assert decision.code not in NOT_AN_ANSWER, f"refused for another reason: {decision.reason} ({decision.detail})"
+    assert decision.code not in NOT_AN_ANSWER or decision.code == case.code, (
+        f"refused for another reason: {decision.reason} ({decision.detail})"
+    )
 
 
 @pytest.mark.parametrize("twin", [pytest.param(twin, id=twin.id) for _, twin in CASES])
 async def test_its_harmless_twin_passes(twin: Case) -> None:
-    decision = await decided(twin, HARMLESS)
+    decision = await decided(twin, twin.text or HARMLESS)
     assert decision.allowed, f"{decision.code}: {decision.reason} ({decision.detail})"
 
 
