@@ -27,7 +27,7 @@ MAX_TEXTS: Final = 100_000
 _NAME_LENGTH: Final = 24
 _SHORT_NAMES: Final = 64
 
-# Words of the protocols and of JSON Schema: alone, none of them tells a model to do anything.
+# Words of the protocols and of JSON Schema: as the value of a member, none of them tells a model to do anything.
 WORDS: Final = frozenset(
     {
         "any",
@@ -141,7 +141,8 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
         for key, member in members:
             kind = type(member)
             if kind is str:
-                if member not in words:
+                # In a list, like an enum, it may be one word of a sentence.
+                if member not in words or type(container) is list:
                     add(Message(role, member, (*where, key)))
             elif kind is dict or kind is list:
                 wait((member, (*where, key)))

@@ -44,8 +44,8 @@ def strings(value: Any) -> list[str]:
     """Every string in a JSON value, and the names that could say something."""
     if isinstance(value, str):
         return [] if value in WORDS else [value]
-    if isinstance(value, list):
-        return [text for member in value for text in strings(member)]
+    if isinstance(value, list):  # where a word of the protocol may be one of a sentence
+        return [text for member in value for text in ([member] if isinstance(member, str) else strings(member))]
     if isinstance(value, dict):
         odd = [name for name in value if len(name) > 24 or " " in name or not (name.isascii() and name.isprintable())]
         return odd + [text for member in value.values() for text in strings(member)]
