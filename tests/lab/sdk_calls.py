@@ -123,6 +123,8 @@ def _openai_responses(url: str, key: str) -> Any:
 def _openai_responses_stream(url: str, key: str) -> Iterator[str]:
     with _openai(url, key) as client:
         for event in client.responses.create(model="gpt-4o", input=QUESTION, stream=True):
+            if event.type == "response.created":
+                yield ""
             if event.type == "response.output_text.delta":
                 yield event.delta
 
