@@ -9,12 +9,14 @@ ENVOY_VERSION ?= 1.40.*
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The two environments are made side by side.
 BESIDE := $(MAKE) --no-print-directory --jobs=2
-# Arguments for `kalguard up`, pytest and the benchmarks.
+# Arguments for `kalguard up`, the fuzzer and the benchmarks; for pytest.
 ARGS ?=
 TESTARGS ?=
+# Tests side by side. A file stays on one worker, since its tests share an Envoy; most of them wait for processes.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench clean
+.PHONY: help setup run test lint format bench fuzz clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -28,7 +30,7 @@ run: ## Start Envoy, KalGuard and a demo upstream; prints requests to paste (ARG
 
 test: setup ## Lint, type check and run all tests (TESTARGS="-k envoy")
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest $(TESTARGS)
+	$(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile $(TESTARGS)
 
 lint: $(VENV)/.ready-dev ## ruff, ruff format --check, mypy --strict
 	$(BIN)/ruff check .
@@ -43,6 +45,9 @@ bench: setup ## Run the benchmarks (ARGS="--help")
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python benchmarks/policy_matching.py
 	$(BIN)/python benchmarks/reading.py
+
+fuzz: $(VENV)/.ready-dev ## Try broken requests of all protocols (ARGS="600": so many seconds)
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 clean: ## Remove environments, caches and what `make run` left
 	rm -rf $(VENV) $(ENVOY_VENV) .kalguard .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
