@@ -9,7 +9,7 @@ ENVOY_VERSION ?= 1.40.*
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The two environments are made side by side.
 BESIDE := $(MAKE) --no-print-directory --jobs=2
-# Arguments for `kalguard up`, the fuzzer and the benchmarks; for pytest.
+# Arguments for `kalguard up`, the fuzzer and the benchmarks; those for pytest.
 ARGS ?=
 TESTARGS ?=
 # Tests side by side. A file stays on one worker, since its tests share an Envoy; most of them wait for processes.

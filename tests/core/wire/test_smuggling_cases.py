@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
 
 import pytest
 
 from kalguard_core.codes import ErrorCode
 from kalguard_core.decision import Decision
-from kalguard_core.examination import AtOnce
-from kalguard_core.firewall import RulePackFirewall
-from kalguard_core.guard import Guard, Snapshot
-from kalguard_core.identity import Authenticator, KeySet, PrincipalMap, Revocations, TokenVerifier
-from kalguard_core.inflight import InFlight
-from kalguard_core.policy import Policy
-from kalguard_core.tools import ToolCatalog
-from kalguard_core.tools.limits import SlidingWindowStore
-from kalguard_core.wire.registry import PROTOCOLS
-from smuggling_cases import ATTACK, FOLDER, HARMLESS, Case, all_cases
-from support import ALL_CAPABILITIES, SECRET
+from permissive_guard import guard, token
+from smuggling_cases import ATTACK, HARMLESS, Case, all_cases
 
 CASES = all_cases()
 # What is refused only for what is in the body: a case may not pass because its request leads nowhere.
@@ -30,39 +20,6 @@ NOT_AN_ANSWER = {
     ErrorCode.TOOL_DENIED,
     ErrorCode.RATE_LIMIT_EXCEEDED,
 }
-
-
-@cache
-def token() -> str:
-    import jwt
-
-    claims = {
-        "sub": "agent-1",
-        "iss": "tests",
-        "iat": 1_699_999_000,
-        "exp": 1_700_009_000,
-        "capabilities": list(ALL_CAPABILITIES),
-    }
-    return jwt.encode(claims, SECRET, algorithm="HS256")
-
-
-@cache
-def guard() -> Guard:
-    """Everything is allowed that can be named, so that only the text decides."""
-    keys = KeySet.from_secret(SECRET.encode(), source="tests")
-    policy = Policy.parse((FOLDER / "policy" / "policy.yaml").read_text(), "policy.yaml")
-    tools = ToolCatalog.parse((FOLDER / "policy" / "tools.yaml").read_text(), "tools.yaml")
-    snapshot = Snapshot(
-        Authenticator(TokenVerifier(keys), Revocations.none(), PrincipalMap.none()), policy, tools, RulePackFirewall()
-    )
-    return Guard(
-        snapshot,
-        protocols=PROTOCOLS,
-        limits=SlidingWindowStore(),
-        inflight=InFlight(64, 1 << 30),
-        large=AtOnce(),
-        digest=lambda body: "",
-    )
 
 
 async def decided(case: Case, text: str) -> Decision:

@@ -1,0 +1,51 @@
+"""The real pipeline, with a policy and a catalog that allow everything that can be named: only what is said decides."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jwt
+
+from kalguard_core.examination import AtOnce
+from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.guard import Guard, Snapshot
+from kalguard_core.identity import Authenticator, KeySet, PrincipalMap, Revocations, TokenVerifier
+from kalguard_core.inflight import InFlight
+from kalguard_core.policy import Policy
+from kalguard_core.tools import ToolCatalog
+from kalguard_core.tools.limits import SlidingWindowStore
+from kalguard_core.wire.registry import PROTOCOLS
+from smuggling_cases import FOLDER
+from support import ALL_CAPABILITIES, SECRET
+
+
+@cache
+def token() -> str:
+    """Of an agent with all capabilities."""
+    claims = {
+        "sub": "agent-1",
+        "iss": "tests",
+        "iat": 1_699_999_000,
+        "exp": 1_700_009_000,
+        "capabilities": list(ALL_CAPABILITIES),
+    }
+    return jwt.encode(claims, SECRET, algorithm="HS256")
+
+
+@cache
+def guard() -> Guard:
+    """The guard; it holds no state between requests but the counters of in-flight calls."""
+    keys = KeySet.from_secret(SECRET.encode(), source="tests")
+    policy = Policy.parse((FOLDER / "policy" / "policy.yaml").read_text(), "policy.yaml")
+    tools = ToolCatalog.parse((FOLDER / "policy" / "tools.yaml").read_text(), "tools.yaml")
+    snapshot = Snapshot(
+        Authenticator(TokenVerifier(keys), Revocations.none(), PrincipalMap.none()), policy, tools, RulePackFirewall()
+    )
+    return Guard(
+        snapshot,
+        protocols=PROTOCOLS,
+        limits=SlidingWindowStore(),
+        inflight=InFlight(64, 1 << 30),
+        large=AtOnce(),
+        digest=lambda body: "",
+    )
