@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from kalguard_core.wire.base import WireProtocol
+from kalguard_core.wire.base import Endpoint, WireProtocol
+from kalguard_core.wire.mcp_methods import VERSIONS
 from kalguard_core.wire.registry import PROTOCOLS
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
@@ -27,10 +28,12 @@ def _protocol(protocol: WireProtocol) -> Iterator[str]:
     yield f"Route kind `{protocol.kind}`.\n"
     yield "| method | path | becomes | what is read |"
     yield "|---|---|---|---|"
-    for endpoint in protocol.endpoints:
-        upgrade = " (upgrade)" if endpoint.upgrade else ""
-        path = _cell(endpoint.path) or "/"
-        yield f"| {endpoint.method}{upgrade} | `{path}` | {_actions(endpoint.actions)} | {_cell(endpoint.reads)} |"
+    yield from dict.fromkeys(map(_endpoint, protocol.endpoints))
+    if methods := getattr(protocol, "methods", ()):
+        yield "\n| method of a message | becomes | versions | what is read |"
+        yield "|---|---|---|---|"
+        for method in methods:
+            yield f"| `{method.name}` | `{method.action}` | {_versions(method.versions)} | {_cell(method.reads)} |"
     if protocol.refused:
         yield "\n| refused | why |"
         yield "|---|---|"
@@ -38,12 +41,32 @@ def _protocol(protocol: WireProtocol) -> Iterator[str]:
             yield f"| {_cell(what)} | {_cell(why)} |"
 
 
+def _endpoint(endpoint: Endpoint) -> str:
+    upgrade = " (upgrade)" if endpoint.upgrade else ""
+    path = _cell(endpoint.path) or "/"
+    return f"| {endpoint.method}{upgrade} | `{path}` | {_actions(endpoint.actions)} | {_cell(endpoint.reads)} |"
+
+
+def _versions(versions: frozenset[str]) -> str:
+    if versions == VERSIONS:
+        return "all"
+    first, last = min(versions), max(versions)
+    if len(versions) > 2 and versions == {version for version in VERSIONS if first <= version <= last}:
+        return f"{first} to {last}"
+    return ", ".join(sorted(versions))
+
+
 def _actions(text: str) -> str:
+    """Names of actions as code; where the protocol marks them itself, its own words."""
+    if "`" in text:
+        return _cell(text)
     return ", ".join(f"`{_cell(name.strip())}`" if ":" in name else _cell(name.strip()) for name in text.split(","))
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Text of a table's cell; what stands in backticks is no HTML anyway."""
+    parts = text.replace("|", "\\|").replace("\n", " ").split("`")
+    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
 
 
 def with_tables(document: str) -> str:

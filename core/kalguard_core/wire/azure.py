@@ -62,6 +62,6 @@ class Azure(Family):
     endpoints = _CALLS.documented
     refused = (
         *REFUSED,
-        ("`dataSources` and `/extensions/chat/completions`", "the preview of `data_sources`, which is read"),
-        ("the members `data_sources[].parameters.endpoint` that are no URL", "a rule could not tell where they lead"),
+        ("`dataSources` and `/extensions/chat/completions`", "a preview; `data_sources` in its place is read"),
+        ("a `data_sources[].parameters.endpoint` that is no URL", "a rule could not tell where they lead"),
     )

@@ -37,6 +37,11 @@ _GENERATES: Final = "contents, system instruction, tools, schemas; media, files 
 _EACH: Final = f"of each request: {_GENERATES}"
 _INSTANCES: Final = "instances and parameters; media and buckets as actions"
 _REFERENCE: Final = "content:reference"
+_LISTS: Final = "nothing: it lists them"
+_NAMED: Final = "the name in the path"
+_ID: Final = "the id in the path"
+_BARE: Final = frozenset({_LISTS, _NAMED, _ID})
+"""What is read where there is no body."""
 
 # (method, path under the version, name, actions, what is read, query)
 _TABLE: Final[tuple[tuple[str, str, str, str, str, frozenset[str]], ...]] = (
@@ -57,25 +62,25 @@ _TABLE: Final[tuple[tuple[str, str, str, str, str, frozenset[str]], ...]] = (
         f"of each request: {_GENERATES}",
         _CALL,
     ),
-    ("GET", "models", "models", "llm:models", "", _LIST),
-    ("GET", "models/{model}", "models", "llm:models", "", _CALL),
-    ("GET", "tunedModels", "models", "llm:models", "", _LIST),
-    ("GET", "tunedModels/{tuned}", "models", "llm:models", "", _CALL),
+    ("GET", "models", "models", "llm:models", _LISTS, _LIST),
+    ("GET", "models/{model}", "models", "llm:models", _NAMED, _CALL),
+    ("GET", "tunedModels", "models", "llm:models", _LISTS, _LIST),
+    ("GET", "tunedModels/{tuned}", "models", "llm:models", _NAMED, _CALL),
     ("POST", "cachedContents", "cache.write", "llm:cache", _GENERATES, _CALL),
-    ("GET", "cachedContents", "cache", _REFERENCE, "", _LIST),
-    ("GET", "cachedContents/{cache}", "cache", _REFERENCE, "", _CALL),
+    ("GET", "cachedContents", "cache", _REFERENCE, _LISTS, _LIST),
+    ("GET", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
     ("PATCH", "cachedContents/{cache}", "cache.write", f"llm:cache, {_REFERENCE}", "every text", _UPDATE),
-    ("DELETE", "cachedContents/{cache}", "cache", _REFERENCE, "", _CALL),
-    ("GET", "files", "file", _REFERENCE, "", _LIST),
-    ("GET", "files/{file}:download", "file", _REFERENCE, "", _CALL),
-    ("GET", "files/{file}", "file", _REFERENCE, "", _CALL),
-    ("DELETE", "files/{file}", "file", _REFERENCE, "", _CALL),
-    ("GET", "batches", "batch.stored", _REFERENCE, "", _LIST),
-    ("POST", "batches/{batch}:cancel", "batch.stored", _REFERENCE, "", _CALL),
-    ("GET", "batches/{batch}", "batch.stored", _REFERENCE, "", _CALL),
-    ("DELETE", "batches/{batch}", "batch.stored", _REFERENCE, "", _CALL),
-    ("GET", "operations/{operation}", "operation", _REFERENCE, "", _CALL),
-    ("GET", "models/{model}/operations/{operation}", "operation", _REFERENCE, "", _CALL),
+    ("DELETE", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
+    ("GET", "files", "file", _REFERENCE, _LISTS, _LIST),
+    ("GET", "files/{file}:download", "file", _REFERENCE, _ID, _CALL),
+    ("GET", "files/{file}", "file", _REFERENCE, _ID, _CALL),
+    ("DELETE", "files/{file}", "file", _REFERENCE, _ID, _CALL),
+    ("GET", "batches", "batch.stored", _REFERENCE, _LISTS, _LIST),
+    ("POST", "batches/{batch}:cancel", "batch.stored", _REFERENCE, _ID, _CALL),
+    ("GET", "batches/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
+    ("DELETE", "batches/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
+    ("GET", "operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
+    ("GET", "models/{model}/operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
 )
 _VERSIONS: Final = ("v1beta", "v1")
 _LIVE: Final = "/ws/google.ai.generativelanguage.{version}.GenerativeService.BidiGenerateContent"
@@ -91,7 +96,7 @@ def _endpoints() -> tuple[Endpoint, ...]:
             reads,
             capabilities=PROMPT if actions == "prompt:check" else LLM_CALL,
             query=query,
-            body=bool(reads),
+            body=reads not in _BARE,
         )
         for version in _VERSIONS
         for method, path, name, actions, reads, query in _TABLE
@@ -101,7 +106,7 @@ def _endpoints() -> tuple[Endpoint, ...]:
             _LIVE.replace("{version}", version),
             "gemini.realtime",
             "llm:realtime",
-            "",
+            "nothing that is said: a rule has to name it",
             capabilities=LLM_CALL,
             query=_CALL,
             body=False,

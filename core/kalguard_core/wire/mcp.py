@@ -122,7 +122,7 @@ class Mcp:
             "/mcp",
             "mcp.post",
             "`tool:execute` of the called tool, `mcp:<method>`, `mcp:response`",
-            "each message, by its method: see the methods",
+            "each message, by its method: see the table of methods",
             (),
         ),
         Endpoint("GET", "/mcp", "mcp.listen", "`mcp:listen`", "nothing: it opens the server's stream", (), body=False),

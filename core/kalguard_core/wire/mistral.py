@@ -21,7 +21,8 @@ from .openai import BASIC, CHAT, MODERATE, RESPONSES, SPEAK, TRANSCRIBE, files, 
 from .openai_calls import CLASSIFY, COMPLETIONS, EMBEDDINGS, MODERATIONS, OCR
 from .openai_chat import MEMBERS, limit_of, model_of, read_chat, read_members, stream_of
 from .openai_family import ERROR_TYPE, Call, Calls, Family
-from .openai_files import JsonReader, Together
+from .batch import Batch
+from .openai_files import JsonReader, read_element
 from .openai_parts import read_content, refuse_media, unsupported
 from .openai_stored import Stored
 from .prompt import BodyError, Prompt
@@ -62,7 +63,7 @@ def read_job(provider: str, document: dict[str, Any], route: Route) -> tuple[Act
     if reader is None:
         raise BodyError(("endpoint",), "is not one that can be batched")
     requests = document.get("requests")
-    together = Together()
+    batch = Batch()
     if requests is not None:
         if type(requests) is not list:
             raise BodyError(("requests",), "must be a list")
@@ -75,9 +76,9 @@ def read_job(provider: str, document: dict[str, Any], route: Route) -> tuple[Act
             for name in ("model", "agent_id"):
                 if document.get(name) is not None:
                     body = {**body, name: document[name]}
-            together.read(reader, provider, body, here)
+            read_element(batch, reader, provider, body, here)
     read_members(prompt, document, _JOB, frozenset(_JOB))
-    return (*prompt.actions("llm:batch"), *together.actions())
+    return (*prompt.actions("llm:batch"), *batch.actions())
 
 
 def _input_files(prompt: Prompt, value: Any, place: Place) -> None:
@@ -182,7 +183,7 @@ def _call(path: str, name: str, reader: JsonReader, action: str, reads: str) -> 
 
 _TABLE: Final = (
     CHAT,
-    _prompt("/fim/completions", "fim", COMPLETIONS),
+    Call("POST", "/fim/completions", "fim", COMPLETIONS, "prompt:check", "the prompt and the suffix, every other text"),
     _prompt("/agents/completions", "agents.chat", read_agent_chat),
     *(call for call in BASIC if call.name != "completions"),
     MODERATE,

@@ -43,7 +43,7 @@ _ENDPOINTS: Final = Endpoints(
             "POST",
             "/api/web_search",
             "ollama.web_search",
-            "llm:search, tool:execute of hosted:web_search",
+            "`llm:search`, `tool:execute` of `hosted:web_search`",
             "query",
             LLM_CALL,
         ),
@@ -51,12 +51,12 @@ _ENDPOINTS: Final = Endpoints(
             "POST",
             "/api/web_fetch",
             "ollama.web_fetch",
-            "llm:search, tool:execute of hosted:web_fetch",
+            "`llm:search`, `tool:execute` of `hosted:web_fetch`",
             "url",
             LLM_CALL,
         ),
         *(
-            Endpoint(method, path, "ollama.models", "llm:models", "", LLM_CALL, body=False)
+            Endpoint(method, path, "ollama.models", "llm:models", "nothing", LLM_CALL, body=False)
             for path in ("/", "/api/tags", "/api/version", "/api/ps")
             for method in ("GET", "HEAD")
         ),

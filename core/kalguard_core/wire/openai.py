@@ -87,7 +87,8 @@ RESPONSES: Final = (
 
 def stored(path: str, name: str, reader: Stored, method: str = "GET", query: frozenset[str] = frozenset()) -> Call:
     """An endpoint about what the vendor keeps."""
-    return Call(method, path, name, reader, _REFERENCE, "the id in the path", NOTHING, LLM_CALL, query)
+    reads = "the id in the path" if "{" in path else "nothing: it lists them"
+    return Call(method, path, name, reader, _REFERENCE, reads, NOTHING, LLM_CALL, query)
 
 
 def changed(path: str, name: str, reader: Stored) -> Call:

@@ -44,6 +44,11 @@ _MESSAGES: Final = "what Anthropic's POST /v1/messages has"
 _CHAT: Final = "what OpenAI's POST /v1/chat/completions has"
 _INSTANCES: Final = "instances and parameters; media and buckets as actions"
 _REFERENCE: Final = "content:reference"
+_LISTS: Final = "nothing: it lists them"
+_NAMED: Final = "the name in the path"
+_ID: Final = "the id in the path"
+_BARE: Final = frozenset({_LISTS, _NAMED, _ID})
+"""What is read where there is no body."""
 
 _Row = tuple[str, str, str, str, str, frozenset[str]]
 
@@ -77,23 +82,23 @@ _LOCATED: Final[tuple[_Row, ...]] = (
         "the operation's name",
         _CALL,
     ),
-    ("GET", "publishers/google/models/{model}/operations/{operation}", "operation", _REFERENCE, "", _CALL),
-    ("GET", "operations/{operation}", "operation", _REFERENCE, "", _CALL),
+    ("GET", "publishers/google/models/{model}/operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
+    ("GET", "operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
     ("POST", "cachedContents", "cache.write", "llm:cache", _GENERATES, _CALL),
-    ("GET", "cachedContents", "cache", _REFERENCE, "", _LIST),
-    ("GET", "cachedContents/{cache}", "cache", _REFERENCE, "", _CALL),
+    ("GET", "cachedContents", "cache", _REFERENCE, _LISTS, _LIST),
+    ("GET", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
     ("PATCH", "cachedContents/{cache}", "cache.write", f"llm:cache, {_REFERENCE}", "every text", _UPDATE),
-    ("DELETE", "cachedContents/{cache}", "cache", _REFERENCE, "", _CALL),
-    ("GET", "batchPredictionJobs", "batch.stored", _REFERENCE, "", _LIST),
-    ("POST", "batchPredictionJobs/{batch}:cancel", "batch.stored", _REFERENCE, "", _CALL),
-    ("GET", "batchPredictionJobs/{batch}", "batch.stored", _REFERENCE, "", _CALL),
-    ("DELETE", "batchPredictionJobs/{batch}", "batch.stored", _REFERENCE, "", _CALL),
-    ("GET", "models", "models", "llm:models", "", _LIST),
-    ("GET", "models/{model}", "models", "llm:models", "", _CALL),
+    ("DELETE", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
+    ("GET", "batchPredictionJobs", "batch.stored", _REFERENCE, _LISTS, _LIST),
+    ("POST", "batchPredictionJobs/{batch}:cancel", "batch.stored", _REFERENCE, _ID, _CALL),
+    ("GET", "batchPredictionJobs/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
+    ("DELETE", "batchPredictionJobs/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
+    ("GET", "models", "models", "llm:models", _LISTS, _LIST),
+    ("GET", "models/{model}", "models", "llm:models", _NAMED, _CALL),
 )
 _PUBLIC: Final[tuple[_Row, ...]] = (
-    ("GET", "publishers/google/models", "models", "llm:models", "", _LIST),
-    ("GET", "publishers/google/models/{model}", "models", "llm:models", "", _CALL),
+    ("GET", "publishers/google/models", "models", "llm:models", _LISTS, _LIST),
+    ("GET", "publishers/google/models/{model}", "models", "llm:models", _NAMED, _CALL),
 )
 _VERSIONS: Final = ("v1beta1", "v1")
 _PROJECT: Final = "projects/{project}/locations/{location}/"
@@ -111,7 +116,7 @@ def _endpoints() -> tuple[Endpoint, ...]:
             row[4],
             capabilities=PROMPT if row[3] == "prompt:check" else LLM_CALL,
             query=row[5],
-            body=bool(row[4]),
+            body=row[4] not in _BARE,
         )
         for version in _VERSIONS
         for path, row in rows
@@ -122,7 +127,7 @@ def _endpoints() -> tuple[Endpoint, ...]:
             f"/ws/google.cloud.aiplatform.{version}.LlmBidiService/BidiGenerateContent",
             "vertex.realtime",
             "llm:realtime",
-            "",
+            "nothing that is said: a rule has to name it",
             capabilities=LLM_CALL,
             query=_CALL,
             body=False,

@@ -26,7 +26,7 @@ def protocols(kind: str | None, as_json: bool) -> None:
     data = [_data(protocol) for protocol in chosen]
     if kind is None:
         width = max(len(entry["kind"]) for entry in data)
-        lines = [f"{entry['kind']:{width}}  {entry['title']} ({len(entry['endpoints'])} endpoints)" for entry in data]
+        lines = [f"{entry['kind']:{width}}  {entry['title']}" for entry in data]
         emit("\n".join([*lines, "", "`kalguard protocols KIND` shows one in full."]), data, as_json=as_json)
         return
     emit("\n".join(_lines(data[0])), data[0], as_json=as_json)
@@ -49,6 +49,10 @@ def _data(protocol: Any) -> dict[str, Any]:
             }
             for endpoint in protocol.endpoints
         ],
+        "methods": [
+            {"name": method.name, "action": method.action, "reads": method.reads, "versions": sorted(method.versions)}
+            for method in getattr(protocol, "methods", ())
+        ],
         "refused": [{"what": what, "why": why} for what, why in protocol.refused],
     }
 
@@ -59,7 +63,10 @@ def _lines(protocol: dict[str, Any]) -> list[str]:
         lines.append(f"{endpoint['method']} {endpoint['path'] or '/'}{' (upgrade)' if endpoint['upgrade'] else ''}")
         lines.append(f"    becomes {endpoint['actions']}")
         lines.append(f"    reads   {endpoint['reads']}")
+    if protocol["methods"]:
+        lines += ["", "Methods of a message:"]
+        lines += [f"    {entry['name']} becomes {entry['action']}: {entry['reads']}" for entry in protocol["methods"]]
     if protocol["refused"]:
         lines += ["", "Refused:"]
         lines += [f"    {entry['what']}: {entry['why']}" for entry in protocol["refused"]]
-    return lines
+    return [line.replace("`", "") for line in lines]
