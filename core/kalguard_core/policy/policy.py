@@ -94,7 +94,8 @@ def _unnamed(query: PolicyQuery) -> Match:
 
 
 def _refuses(rule: Rule) -> bool:
-    return rule.match.outcome is Outcome.DENY
+    # What it does not name, a rule can't allow; passing over one that wants an approval would allow it, though.
+    return rule.match.outcome is not Outcome.ALLOW
 
 
 def _rules_where(rules: tuple[Rule, ...], holds: Callable[[Rule], bool]) -> int:
