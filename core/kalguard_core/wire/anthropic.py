@@ -19,11 +19,12 @@ from ..request import AgentRequest, Refusal
 from .answers import vendor_headers, vendor_message
 from .anthropic_messages import read_complete_body, read_messages_body
 from .base import LLM_CALL, Endpoint, Reading, Route
+from .batch import Batch
 from .endpoints import Endpoints
 from .headers import require_json
 from .json import encode_json
 from .multipart import once, read_multipart
-from .prompt import MAX_ACTIONS, BodyError, Prompt, guarded, model_name, read_json
+from .prompt import BodyError, Prompt, guarded, model_name, read_json
 
 _PROVIDER: Final = "anthropic"
 _BETA: Final = frozenset({"beta"})
@@ -77,7 +78,7 @@ class Anthropic:
             "/v1/messages/batches",
             "anthropic.batch",
             "`llm:batch`, and `prompt:check` for each element",
-            f"each element as a message is; one with more than {MAX_ACTIONS} actions is refused",
+            "each element as a message is; elements that ask for the same kind of thing are one action together",
             query=_BETA,
         ),
         _stored("GET", "/v1/messages/batches", "anthropic.batches", "nothing; it lists batches", _PAGE),
@@ -191,8 +192,8 @@ def _read_batch(document: dict[str, Any]) -> tuple[Action, ...]:
     requests = document.get("requests")
     if type(requests) is not list or not requests:
         raise BodyError(("requests",), "must be a list with at least one request")
-    batch = Prompt(_PROVIDER, None)
-    actions: list[Action] = []
+    whole = Prompt(_PROVIDER, None)
+    batch = Batch()
     for index, element in enumerate(requests):
         place = ("requests", index)
         if type(element) is not dict or type(element.get("params")) is not dict:
@@ -202,13 +203,11 @@ def _read_batch(document: dict[str, Any]) -> tuple[Action, ...]:
         prompt = Prompt(_PROVIDER, model_name(params.get("model"), (*here, "model")))
         stream = read_messages_body(prompt, params, here)
         prompt.others(element, _REQUEST, place)
-        batch.rest("unread", element.get("custom_id"), (*place, "custom_id"))
-        actions += prompt.actions(stream=stream, max_tokens=params.get("max_tokens"))
-        if len(actions) >= MAX_ACTIONS:
-            raise BodyError(("requests",), f"is more than {MAX_ACTIONS} actions in one batch: send smaller ones")
-    batch.message_count = len(requests)
-    batch.others(document, _BATCH, ())
-    return (*batch.actions("llm:batch"), *actions)
+        whole.rest("unread", element.get("custom_id"), (*place, "custom_id"))
+        batch.add(prompt.actions(stream=stream, max_tokens=params.get("max_tokens")), place, inside=False)
+    whole.message_count = len(requests)
+    whole.others(document, _BATCH, ())
+    return (*whole.actions("llm:batch"), *batch.actions())
 
 
 _KINDS: Final = {

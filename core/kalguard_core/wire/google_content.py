@@ -14,9 +14,10 @@ from ..action import Action, Message
 from ..codes import ErrorCode
 from ..decision import Decision, Reply
 from .answers import vendor_headers, vendor_message
+from .batch import Batch
 from .google_json import Fields, Members, folded
 from .json import encode_json
-from .prompt import MAX_ACTIONS, BodyError, Prompt, model_name
+from .prompt import BodyError, Prompt, model_name
 from .text import NAME, Place, collect, shown
 
 # Roles of contents; an empty one is the user's. "function" is what older clients call the answer of a tool.
@@ -216,15 +217,15 @@ def read_predict(document: dict[str, Any], prompt: Prompt) -> None:
 
 def read_batch(document: dict[str, Any], provider: str, model: str | None) -> tuple[Action, ...]:
     """The actions of a BatchGenerateContentRequest: its own, and those of each request in it. Raises `BodyError`."""
-    batch = Prompt(provider, model)
+    whole = Prompt(provider, model)
+    batch = Batch()
     outer = _BATCH.read(document, ())
     job = _BATCH_JOB.read(outer.get("batch"), outer.place("batch"))
-    _same_model(job, batch)
+    _same_model(job, whole)
     given = _BATCH_INPUT.read(job.get("inputConfig"), job.place("inputConfig"))
     file_name = given.get("fileName")
     if file_name is not None:
-        _refer(batch, "file", file_name, given.place("fileName"))
-    actions: list[Action] = []
+        _refer(whole, "file", file_name, given.place("fileName"))
     if given.get("requests") is not None:
         requests = _BATCH_REQUESTS.read(given.get("requests"), given.place("requests"))
         for item, place in requests.each("requests"):
@@ -233,18 +234,16 @@ def read_batch(document: dict[str, Any], provider: str, model: str | None) -> tu
             members = read_generate(element.get("request"), prompt, element.place("request"))
             element.rest(prompt, "unread", "metadata")
             element.leave(prompt)
-            actions += prompt.actions(max_tokens=max_tokens(members))
-            if len(actions) >= MAX_ACTIONS:
-                raise BodyError(place, f"makes more than {MAX_ACTIONS} actions in one batch: send smaller ones")
-            batch.message_count += 1
-        requests.leave(batch)
-    if not actions and file_name is None:
+            batch.add(prompt.actions(max_tokens=max_tokens(members)), place, inside=False)
+            whole.message_count += 1
+        requests.leave(whole)
+    if not whole.message_count and file_name is None:
         raise BodyError(job.place("inputConfig"), "holds no requests")
-    given.leave(batch)
-    job.rest(batch, "unread", "displayName", "name")
-    job.leave(batch)
-    outer.leave(batch)
-    return (*batch.actions("llm:batch"), *actions)
+    given.leave(whole)
+    job.rest(whole, "unread", "displayName", "name")
+    job.leave(whole)
+    outer.leave(whole)
+    return (*whole.actions("llm:batch"), *batch.actions())
 
 
 def read_operation(document: dict[str, Any], prompt: Prompt) -> None:

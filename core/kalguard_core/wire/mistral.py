@@ -15,13 +15,13 @@ from ..decision import Decision, Reply
 from ..request import AgentRequest
 from .answers import vendor_headers, vendor_message
 from .base import LLM_CALL, Route
+from .batch import Batch
 from .chat import read_messages
 from .json import encode_json
 from .openai import BASIC, CHAT, MODERATE, RESPONSES, SPEAK, TRANSCRIBE, files, stored
 from .openai_calls import CLASSIFY, COMPLETIONS, EMBEDDINGS, MODERATIONS, OCR
 from .openai_chat import MEMBERS, limit_of, model_of, read_chat, read_members, stream_of
 from .openai_family import ERROR_TYPE, Call, Calls, Family
-from .batch import Batch
 from .openai_files import JsonReader, read_element
 from .openai_parts import read_content, refuse_media, unsupported
 from .openai_stored import Stored

@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from ..action import Action, Attribute, Message
+from ..action import Action, Message
 from ..codes import ErrorCode
 from .base import Route
+from .batch import Batch
 from .json import JsonError, parse_json
 from .media import is_text
 from .multipart import Part, once
 from .openai_chat import REDIRECTS, one_model
-from .prompt import MAX_ACTIONS, MAX_NODES, BodyError, Prompt
+from .prompt import MAX_NODES, BodyError, Prompt
 from .text import INNER, MAX_TEXTS, Place, shown
 
 JsonReader = Callable[[str, dict[str, Any], Route], tuple[Action, ...]]
@@ -143,7 +143,7 @@ def read_lines(provider: str, data: bytes, readers: Mapping[str, JsonReader]) ->
     """The actions of a batch: one JSON object a line, each a request. Raises `BodyError`."""
     if data.count(b"\n") > MAX_TEXTS:
         raise BodyError(("file",), "has too many lines")
-    together = Together()
+    batch = Batch()
     for number, line in enumerate(data.split(b"\n"), 1):
         place: Place = (f"line {number}",)
         if not line.strip(b" \t\r"):
@@ -161,75 +161,27 @@ def read_lines(provider: str, data: bytes, readers: Mapping[str, JsonReader]) ->
             raise BodyError(place, "must be a POST to an endpoint that batches have, with a body")
         beside = Prompt(provider, None)
         beside.others(element, frozenset({"url", "method", "body"}), place)
-        together.read(reader, provider, body, place, beside.actions("llm:batch")[0].messages)
-    return together.actions()
+        read_element(batch, reader, provider, body, place, beside.actions("llm:batch")[0].messages)
+    return batch.actions()
 
 
-class Together:
-    """The actions of many requests, as few as say the same: one for each kind and model."""
-
-    __slots__ = ("_found", "_texts")
-
-    def __init__(self) -> None:
-        self._found: dict[Any, list[Action]] = {}
-        self._texts = 0
-
-    def read(
-        self,
-        reader: JsonReader,
-        provider: str,
-        body: dict[str, Any],
-        place: Place,
-        beside: tuple[Message, ...] = (),
-    ) -> None:
-        """One request more. Raises `BodyError`, with its place before that of the problem."""
-        try:
-            first, *more = reader(provider, body, _BATCH)
-        except BodyError as error:
-            raise BodyError(place, str(error), error.code) from None
-        self._add(first, (first.name, first.model), place, beside)
-        for action in more:
-            self._add(action, (action.name, action.resource, action.model, str(action.arguments)), place, ())
-
-    def _add(self, action: Action, key: Any, place: Place, beside: tuple[Message, ...]) -> None:
-        messages = tuple([replace(each, where=(*place, INNER, *each.where)) for each in action.messages])
-        self._texts += len(messages) + len(beside)
-        if self._texts > MAX_TEXTS:
-            raise BodyError(place, "holds too many texts")
-        if key not in self._found and len(self._found) >= MAX_ACTIONS:
-            raise BodyError(place, f"brings more than {MAX_ACTIONS} kinds of actions into one batch")
-        self._found.setdefault(key, []).append(replace(action, messages=messages + beside))
-
-    def actions(self) -> tuple[Action, ...]:
-        """What was read."""
-        return tuple([_merged(actions) for actions in self._found.values()])
+def read_element(
+    batch: Batch,
+    reader: JsonReader,
+    provider: str,
+    body: dict[str, Any],
+    place: Place,
+    beside: tuple[Message, ...] = (),
+) -> None:
+    """Add one request to a batch. Raises `BodyError`, with the request's place before that of the problem."""
+    try:
+        actions = reader(provider, body, _BATCH)
+    except BodyError as error:
+        raise BodyError(place, str(error), error.code) from None
+    batch.add(actions, place, beside)
 
 
 _BATCH: Final = Route("batch")
-_SUMS: Final = frozenset({"messageCount", "tokenEstimate", "toolCount", "mediaCount"})
-
-
-def _merged(actions: list[Action]) -> Action:
-    if len(actions) == 1:
-        return actions[0]
-    attributes: dict[str, Attribute] = {}
-    for action in actions:
-        for name, value in action.attributes.items():
-            attributes[name] = _both(name, attributes[name], value) if name in attributes else value
-    messages: list[Message] = []
-    for action in actions:
-        messages += action.messages
-    return replace(actions[0], messages=tuple(messages), attributes=attributes)
-
-
-def _both(name: str, left: Attribute, right: Attribute) -> Attribute:
-    if isinstance(left, tuple) and isinstance(right, tuple):
-        return left if set(right).issubset(left) else tuple(dict.fromkeys(left + right))
-    if isinstance(left, bool) or isinstance(right, bool):
-        return bool(left or right)
-    if isinstance(left, int) and isinstance(right, int):
-        return left + right if name in _SUMS else max(left, right)
-    return left
 
 
 def _read_field(prompt: Prompt, part: Part, place: Place) -> None:

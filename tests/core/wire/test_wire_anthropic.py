@@ -319,8 +319,8 @@ def test_each_element_of_a_batch_is_a_message_of_its_own_model() -> None:
     batch, *rest = actions({"requests": elements}, "/v1/messages/batches")
     assert batch.name == "llm:batch"
     assert [(action.name, action.model) for action in rest] == [("prompt:check", f"claude-{n}") for n in range(3)]
-    many = {"requests": elements * 30}
-    assert "smaller ones" in refused(asked("/v1/messages/batches"), many).reason
+    many = [{"custom_id": str(n), "params": body(model=f"claude-{n}")} for n in range(70)]
+    assert "kinds of actions" in refused(asked("/v1/messages/batches"), {"requests": many}).reason
 
 
 @pytest.mark.parametrize(

@@ -299,8 +299,9 @@ def test_a_call_to_a_url_of_the_agents_choice_is_refused() -> None:
 def test_a_batch_is_read_element_by_element() -> None:
     element = {"request": {"contents": [HI], "tools": [{"googleSearch": {}}]}, "metadata": {"note": "remember"}}
     body = {"batch": {"inputConfig": {"requests": {"requests": [element, element]}}}}
-    names = [action.name for action in actions(body, "/v1beta/models/m:batchGenerateContent")]
-    assert names == ["llm:batch", "prompt:check", "tool:execute", "prompt:check", "tool:execute"]
+    found = actions(body, "/v1beta/models/m:batchGenerateContent")
+    assert [action.name for action in found] == ["llm:batch", "prompt:check", "tool:execute"]
+    assert [each.text for each in found[1].messages].count("remember") == 2
     assert (
         actions({"batch": {"input_config": {"file_name": "files/a"}}}, "/v1/models/m:batchGenerateContent")[1].resource
         == "file:files/a"
