@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from .codes import CONTENT_MEDIA, CONTENT_REFERENCE
+
 Scalar = str | int | float | bool
 # Several values under one name (hosts, tool names): a rule's test holds if it holds for any of them.
 Attribute = Scalar | tuple[str, ...]
@@ -52,3 +54,21 @@ class Action(Struct, frozen=True):
     call_id: str | int | float | None = None
     expects_reply: bool = True
     explicit: bool = False
+
+
+_NAMED: Final = frozenset(
+    {
+        CONTENT_MEDIA,
+        CONTENT_REFERENCE,
+        "llm:realtime",
+        "http:address",
+        "http:connect",
+        "http:websocket",
+        "a2a:CreateTaskPushNotificationConfig",
+    }
+)
+
+
+def must_be_named(name: str, tool: str | None) -> bool:
+    """Whether readers make actions of that name, or of that tool, `explicit`; for those who ask without a request."""
+    return name in _NAMED or (tool is not None and tool.startswith("hosted:"))

@@ -431,7 +431,7 @@ def _with_its_batch(verdict: Verdict, refused: Verdict) -> Verdict:
         verdict,
         outcome=Outcome.DENY,
         code=refused.code,
-        reason="refused because another call of the batch was refused",
+        reason="refused because another part of the request was refused",
         sanitized=None,
     )
 

@@ -322,7 +322,7 @@ async def test_one_refused_call_refuses_its_whole_batch_and_counts_nothing() -> 
     decision = await a_guard(Protocol(batch), limits=limits).decide(a_request())
     assert decision.reason == "never"
     assert [verdict.outcome for verdict in decision.verdicts] == [Outcome.DENY] * 3
-    assert decision.verdicts[0].reason == "refused because another call of the batch was refused"
+    assert decision.verdicts[0].reason == "refused because another part of the request was refused"
     guard = a_guard(Protocol((tool("search", query="x"),)), limits=limits)
     assert (await guard.decide(a_request())).allowed
     assert (await guard.decide(a_request())).allowed

@@ -152,3 +152,13 @@ def test_explain_of_a_bad_policy_fails_with_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--attribute", "model"], ["--metadata", "=x"], ["--risk", "101"]])
 def test_arguments_that_make_no_sense_are_usage_errors(file: Path, arguments: list[str]) -> None:
     assert run("explain", file, *ASK, *arguments).exit_code == 2
+
+
+def test_explain_knows_what_a_rule_has_to_name(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("rules: [{id: all, match: {agentIds: [agent-1]}, decision: allow}]")
+    result = run("explain", path, "--agent", "agent-1", "--action", "content:media", "--resource", "image/png")
+    assert result.stdout.splitlines() == [
+        "deny: default policy: no rule that names content:media matches (no rule matches, the default decides)",
+        "  rule 'all' in line 1 does not count: to allow this, it must name the action or tool ('*' names none)",
+    ]

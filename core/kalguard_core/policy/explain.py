@@ -27,10 +27,19 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One rule asked about the query: it matches if nothing was missed."""
+    """One rule asked about the query: it matches if nothing was missed.
+
+    `unnamed`: it does not count, since it does not name what a rule has to name (`PolicyQuery.explicit`).
+    """
 
     rule: Rule
     missed: tuple[Miss, ...]
+    unnamed: bool = False
+
+    @property
+    def matches(self) -> bool:
+        """Whether the rule decides, if none before it did."""
+        return not self.missed and not self.unnamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +62,12 @@ def explain(policy: Policy, query: PolicyQuery, risk: int | None) -> Explanation
             for condition in rule.conditions
             if not _holds(condition, found := _found(condition, query, risk), risk)
         )
-        trials.append(Trial(rule, missed))
-        if not missed:
+        trial = Trial(rule, missed, unnamed=not policy.may_decide(len(trials), query))
+        trials.append(trial)
+        if trial.matches:
             match = None if rule.asks_risk and risk is None else rule.match
             return Explanation(match, tuple(trials))
-    return Explanation(policy.default, tuple(trials))
+    return Explanation(policy.otherwise(query), tuple(trials))
 
 
 def _holds(condition: Condition, found: tuple[object, ...], risk: int | None) -> bool:

@@ -69,11 +69,26 @@ class Policy:
         if self._asking_risk and risk is not None:
             candidates &= self._risk.wanting(risk)
         if not candidates:
-            return _unnamed(query) if query.explicit and self.default.outcome is not Outcome.DENY else self.default
+            return self.otherwise(query)
         first = candidates & -candidates
         if risk is None and first & self._asking_risk:
             return None
         return self._answers[first.bit_length() - 1]
+
+    def may_decide(self, number: int, query: PolicyQuery) -> bool:
+        """Whether rule `number` counts for this query at all: one that names the action, or refuses, if it must."""
+        if not query.explicit:
+            return True
+        naming = self._naming_actions if query.tool is None else self._naming_tools
+        return bool(naming >> number & 1)
+
+    def otherwise(self, query: PolicyQuery) -> Match:
+        """What no rule has decided: the default, but never an allow of what a rule has to name."""
+        if not query.explicit:
+            return self.default
+        what = query.action if query.tool is None else f"tool {query.tool[:64]!a}"
+        before = f"{self.default.reason}: " if self.default.outcome is Outcome.DENY else ""
+        return Match(Outcome.DENY, None, f"{before}no rule that names {what} matches")
 
     def shadow_of(self, number: int) -> Rule | None:
         """An earlier rule that matches whatever rule `number` could match, if one can be told."""
@@ -86,11 +101,6 @@ class Policy:
         if not covering:
             return None
         return self.rules[(covering & -covering).bit_length() - 1]
-
-
-def _unnamed(query: PolicyQuery) -> Match:
-    what = query.action if query.tool is None else f"tool {query.tool[:64]!a}"
-    return Match(Outcome.DENY, None, f"no rule names {what}")
 
 
 def _refuses(rule: Rule) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kalguard_core.action import Scalar
+from kalguard_core.action import Scalar, must_be_named
 from kalguard_core.documents import DocumentError
 from kalguard_core.policy import Explanation, Policy, PolicyQuery, Trial, explain, warnings
 from kalguard_core.yaml_scalars import plain
@@ -94,8 +94,10 @@ def _pair(pair: str, ctx: click.Context, param: click.Parameter) -> tuple[str, S
 @policy.command("explain")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--agent", required=True, help="Id of the agent (the token's sub).")
-@click.option("--action", required=True, help="prompt:check, tool:execute, mcp:tools/list, http:request, …")
-@click.option("--resource", help="Model, server, or host and path (docs/policy.md).")
+@click.option(
+    "--action", required=True, help="prompt:check, tool:execute, content:media, mcp:tools/list, http:request, …"
+)
+@click.option("--resource", help="Model, media type, server, or host and path (docs/policy.md).")
 @click.option("--tool", help="Name of the tool.")
 @click.option(
     "--attribute",
@@ -131,7 +133,9 @@ def explain_command(
     except DocumentError as error:
         fail(str(error), as_json=as_json)
         return
-    query = PolicyQuery(agent, action, resource, tool, dict(attributes), _lists(metadata))
+    query = PolicyQuery(
+        agent, action, resource, tool, dict(attributes), _lists(metadata), explicit=must_be_named(action, tool)
+    )
     explanation = explain(read, query, risk)
     emit("\n".join(_lines(explanation)), _data(explanation, read), as_json=as_json)
 
@@ -146,7 +150,7 @@ def _lists(pairs: Iterable[tuple[str, Scalar]]) -> dict[str, Any]:
 
 def _lines(explanation: Explanation) -> Iterable[str]:
     match, trials = explanation.match, explanation.trials
-    decider = None if not trials or trials[-1].missed else trials[-1]
+    decider = trials[-1] if trials and trials[-1].matches else None
     if match is None:
         assert decider is not None
         yield f"depends on the risk: {_where(decider)} asks for it; give one with --risk"
@@ -155,6 +159,8 @@ def _lines(explanation: Explanation) -> Iterable[str]:
     else:
         yield f"{match.outcome.value}: {match.reason} ({_where(decider)} decides)"
     for trial in trials:
+        if trial.unnamed:
+            yield f"  {_where(trial)} does not count: to allow this, it must name the action or tool ('*' names none)"
         for miss in trial.missed:
             yield f"  {_where(trial)} does not match: {miss}"
 
@@ -175,7 +181,8 @@ def _data(explanation: Explanation, read: Policy) -> dict[str, Any]:
             {
                 "rule": trial.rule.id,
                 "line": trial.rule.line,
-                "matches": not trial.missed,
+                "matches": trial.matches,
+                "unnamed": trial.unnamed,
                 "missed": [str(miss) for miss in trial.missed],
             }
             for trial in explanation.trials
