@@ -38,9 +38,19 @@ _MAX_INNER: Final = 4
 
 # Names of files, objects and resources without spaces are made of these; no sentence is.
 _IDENTIFIER: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@=+")
-# What JSON escapes, in one pass from left to right.
-_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "/": "/", "\\": "\\"}
+# What JSON escapes with one letter, and a backslash that begins no other escape.
+_ESCAPES: Final = (
+    ("\\n", "\n"),
+    ("\\r", "\r"),
+    ("\\t", "\t"),
+    ("\\b", "\b"),
+    ("\\f", "\f"),
+    ('\\"', '"'),
+    ("\\/", "/"),
+)
+_NO_ESCAPE: Final = re.compile(r"\\(?!u[0-9a-fA-F]{4})")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_HALF: Final = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 _PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
 _PERCENTS: Final = re.compile(rb"%+")
 _JSON_BEGIN: Final = ("{", "[", '"')
@@ -345,14 +355,15 @@ def _may_be_json(text: str) -> bool:
 
 
 def _without_escapes(text: str) -> str:
-    plain = _ESCAPE.sub(_unescaped, text)
+    """`text` with JSON's escapes undone, at C speed: there may be a million."""
+    plain = text.replace("\\\\", "\0")  # so that a backslash that is left begins an escape
+    for escape, char in _ESCAPES:
+        plain = plain.replace(escape, char)
+    plain = _NO_ESCAPE.sub("\0", plain).encode("raw_unicode_escape").decode("raw_unicode_escape").replace("\0", "\\")
+    if _SURROGATE.search(plain) is None:
+        return plain
     # Two escapes may be one character; a half of one is none.
-    return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    text = escape.group()
-    return chr(int(text[2:], 16)) if len(text) == 6 else _ESCAPES.get(text[1], text)
+    return _HALF.sub("\ufffd", plain).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 def url_host(url: Any, place: Place) -> str:

@@ -398,3 +398,20 @@ def test_any_text_can_be_read_without_escapes(text: str) -> None:
     prompt = Prompt("vendor", "m")
     prompt.say("user", f"%20{text}", ("a",))
     assert texts(prompt)[0] == f"%20{text}"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"\u0061b\u0063", "abc"),
+        (r"a\u005cn", r"a\n"),
+        (r"\\u0061 \\\u0061", r"\u0061 \a"),
+        (r"\u0061\n\t\/\"\q\x41\U0001F600", 'a\n\t/"\\q\\x41\\U0001F600'),
+        (r"é😀\u00e9\ud83d\ude00", "é😀é😀"),
+        (r"\ud83d\ud83d\ude00 \ude00", "\ufffd😀 \ufffd"),
+    ],
+)
+def test_escapes_in_a_text_that_is_no_json_are_undone(written: str, meant: str) -> None:
+    prompt = Prompt("vendor", "m")
+    prompt.say("user", written, ("a",))
+    assert texts(prompt)[:2] == [written, meant]
