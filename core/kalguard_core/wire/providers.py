@@ -10,6 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+# Where AWS's services answer, by partition, and over IPv6.
+_AWS: Final = (
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "api.aws",
+    "api.amazonwebservices.com.cn",
+    "api.amazonwebservices.eu",
+    "c2s.ic.gov",
+    "api.aws.ic.gov",
+    "sc2s.sgov.gov",
+    "api.aws.scloud",
+    "cloud.adc-e.uk",
+    "api.cloud-aws.adc-e.uk",
+)
+
+
+def _aws(*names: str) -> tuple[str, ...]:
+    return tuple(f"{name}.{suffix}" for name in names for suffix in _AWS)
+
+
 # One line a provider: its name in the actions' attributes where we read its protocol, and the hosts of its API.
 PROVIDER_HOSTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("openai", ("api.openai.com", "*.api.openai.com", "chatgpt.com", "*.chatgpt.com")),
@@ -20,30 +41,51 @@ PROVIDER_HOSTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "*.openai.azure.us",
             "*.openai.azure.cn",
             "*.cognitiveservices.azure.com",
+            "*.cognitiveservices.azure.us",
+            "*.cognitiveservices.azure.cn",
+            "*.api.cognitive.microsoft.com",
+            "*.api.cognitive.microsoft.us",
+            "*.api.cognitive.azure.cn",
             "*.services.ai.azure.com",
+            "*.services.ai.azure.us",
+            "*.services.ai.azure.cn",
             "*.models.ai.azure.com",
             "*.inference.ml.azure.com",
             "models.inference.ai.azure.com",
         ),
     ),
-    ("anthropic", ("api.anthropic.com", "*.api.anthropic.com", "mcp-proxy.anthropic.com")),
-    ("gemini", ("generativelanguage.googleapis.com", "*.generativelanguage.googleapis.com")),
-    ("vertex", ("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com")),
     (
-        "bedrock",
+        "anthropic",
         (
-            "bedrock.*.amazonaws.com",
-            "bedrock-*.amazonaws.com",
-            "bedrock.*.amazonaws.com.cn",
-            "bedrock-*.amazonaws.com.cn",
-            "*.bedrock-runtime*.amazonaws.com",
-            "*.bedrock-agent*.amazonaws.com",
-            "bedrock*.api.aws",
+            "api.anthropic.com",
+            "*.api.anthropic.com",
+            "mcp-proxy.anthropic.com",
+            "claude.ai",
+            "*.claude.ai",
+            "*.claude.com",
+            *_aws("aws-external-anthropic*"),
         ),
     ),
-    ("sagemaker", ("runtime.sagemaker*.amazonaws.com", "runtime.sagemaker*.api.aws")),
+    # The names with a star also stand for mTLS and Private Service Connect ("aiplatform-x.p.googleapis.com").
+    ("gemini", ("generativelanguage.googleapis.com", "*generativelanguage*.googleapis.com")),
+    (
+        "vertex",
+        (
+            "aiplatform.googleapis.com",
+            "*aiplatform*.googleapis.com",
+            "*.vertexai.goog",
+            "*vertexai*.googleapis.com",
+            "*discoveryengine*.googleapis.com",
+            "*cloudcode-pa*.googleapis.com",
+        ),
+    ),
+    # These answer for every API of Google's, whichever the request names inside of the tunnel.
+    ("google", ("private.googleapis.com", "restricted.googleapis.com")),
+    ("bedrock", _aws("bedrock.*", "bedrock-*", "*.bedrock-runtime*", "*.bedrock-agent*", "*.bedrock*.vpce")),
+    ("sagemaker", _aws("runtime.sagemaker*", "runtime-fips.sagemaker*", "*.runtime.sagemaker*.vpce")),
+    ("amazon-q", _aws("q.*", "qbusiness*", "codewhisperer*")),
     ("ollama", ("ollama.com", "api.ollama.com", "*.ollama.com")),
-    ("cohere", ("api.cohere.com", "api.cohere.ai", "*.api.cohere.com", "*.api.cohere.ai")),
+    ("cohere", ("api.cohere.com", "api.cohere.ai", "*.cohere.com", "*.cohere.ai")),
     ("mistral", ("api.mistral.ai", "codestral.mistral.ai", "*.api.mistral.ai")),
     ("groq", ("api.groq.com", "*.api.groq.com")),
     ("openrouter", ("openrouter.ai", "*.openrouter.ai")),
@@ -66,10 +108,30 @@ PROVIDER_HOSTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("alibaba", ("dashscope.aliyuncs.com", "dashscope-*.aliyuncs.com")),
     ("zhipu", ("api.z.ai", "open.bigmodel.cn")),
     ("minimax", ("api.minimax.io", "api.minimaxi.com", "api.minimax.chat")),
-    ("github", ("models.github.ai", "api.githubcopilot.com", "*.githubcopilot.com")),
+    (
+        "github",
+        ("models.github.ai", "api.githubcopilot.com", "*.githubcopilot.com", "copilot-proxy.githubusercontent.com"),
+    ),
     ("cloudflare", ("gateway.ai.cloudflare.com",)),
     ("vercel", ("ai-gateway.vercel.sh",)),
     ("watsonx", ("*.ml.cloud.ibm.com",)),
+    ("oracle", ("inference.generativeai.*.oraclecloud.com", "generativeai.*.oraclecloud.com")),
+    ("baseten", ("inference.baseten.co", "*.api.baseten.co")),
+    ("nebius", ("api.studio.nebius.com", "api.studio.nebius.ai", "api.tokenfactory.nebius.com")),
+    ("siliconflow", ("api.siliconflow.com", "api.siliconflow.cn")),
+    ("volcengine", ("ark.*.volces.com", "ark.*.bytepluses.com")),
+    ("tencent", ("api.hunyuan.cloud.tencent.com", "hunyuan.tencentcloudapi.com")),
+    ("baidu", ("qianfan.baidubce.com", "aip.baidubce.com")),
+    ("lambda", ("api.lambda.ai", "api.lambdalabs.com")),
+    ("digitalocean", ("inference.do-ai.run",)),
+    ("scaleway", ("api.scaleway.ai",)),
+    ("chutes", ("llm.chutes.ai",)),
+    ("hyperbolic", ("api.hyperbolic.xyz",)),
+    ("venice", ("api.venice.ai",)),
+    ("poe", ("api.poe.com",)),
+    ("writer", ("api.writer.com",)),
+    ("reka", ("api.reka.ai",)),
+    ("upstage", ("api.upstage.ai",)),
     ("elevenlabs", ("api.elevenlabs.io",)),
     ("stability", ("api.stability.ai",)),
 )
