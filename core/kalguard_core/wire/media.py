@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import html
+import re
+from functools import lru_cache
+from html.entities import html5
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -40,6 +42,12 @@ _NOT_TEXT: Final = frozenset({"text/rtf", "text/richtext", "text/enriched"})
 _UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", ""})
 _TO_STANDARD: Final = str.maketrans({"-": "+", "_": "/", "\n": None, "\r": None, " ": None, "\t": None})
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
+# References that most markup is full of, at C speed. "&amp;" comes last: what it hides is not one more.
+_USUAL_REFERENCES: Final = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&nbsp;", " "), ("&amp;", "&"))
+# No quantifier gives back what it took.
+_REFERENCE: Final = re.compile("&(?:#(?:0*+[0-9]{1,7}+|[xX]0*+[0-9a-fA-F]{1,6}+)|[A-Za-z][A-Za-z0-9]{1,31}+);?")
+_OLD_NAME: Final = 6  # the longest of those that count without a semicolon too, also before a letter
+_REMEMBERED: Final = 40  # longer than any name
 # As much of something that is not declared as text is looked at: 768 bytes.
 _SAMPLE: Final = 1024
 
@@ -108,11 +116,36 @@ def undeclared_text(data: str) -> str | None:
         return None
 
 
-def without_markup_escapes(media_type: str, text: str) -> str:
-    """What HTML or XML says without its character references ("&#105;"); other text as it is."""
-    if "&" in text and ("html" in media_type or "xml" in media_type):
-        return html.unescape(text)
-    return text
+def without_markup_escapes(text: str) -> str:
+    """What HTML or XML says without its character references ("&#105;"); other text as it is.
+
+    `html.unescape` raises for numbers of thousands of digits, and is slow where it finds no name.
+    """
+    for escape, plain in _USUAL_REFERENCES:
+        text = text.replace(escape, plain)
+    return _REFERENCE.sub(_referred, text) if "&" in text else text
+
+
+def _referred(reference: re.Match[str]) -> str:
+    written = reference.group()
+    if len(written) > _REMEMBERED:  # a number behind as many zeros as one likes
+        mark = "&#x" if written[2] in "xX" else "&#"
+        written = mark + written[len(mark) :].lstrip("0")
+    return _character(written)
+
+
+@lru_cache(maxsize=1024)
+def _character(reference: str) -> str:
+    """What a reference stands for, with what follows a name that ends before its letters do."""
+    name = reference[1:].rstrip(";")
+    if name[0] != "#":
+        whole = html5.get(f"{name};") if reference.endswith(";") else None
+        for length in range(min(len(name), _OLD_NAME), 1, -1):
+            if whole is None and name[:length] in html5:
+                return html5[name[:length]] + reference[1 + length :]
+        return whole or reference
+    code = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else "\ufffd"
 
 
 def decode_base64(data: str) -> bytes:

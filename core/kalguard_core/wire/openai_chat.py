@@ -151,7 +151,7 @@ def _read_audio(prompt: Prompt, value: Any, place: Place) -> None:
 def _read_prediction(prompt: Prompt, value: Any, place: Place) -> None:
     if type(value) is dict and type(value.get("content")) is list:
         read_content(prompt, value["content"], "assistant", (*place, "content"))
-        prompt.others(value, frozenset({"content", "type"}), place)
+        prompt.others(value, frozenset({"content"}), place)
         return
     prompt.rest("unread", value, place)
 

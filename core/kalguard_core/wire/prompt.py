@@ -208,9 +208,6 @@ class Prompt:
             raise BodyError(place, str(error)) from None
         if text is not None:
             self._attached.append(Message("file", text, inner))
-            plain = without_markup_escapes(declared, text)
-            if plain != text:
-                self._attached.append(Message("file", plain, (*place, INNER)))
             if not declared.startswith("image/"):  # SVG is both
                 return
         elif (seen := undeclared_text(data) if encoded else data) is not None:
@@ -302,18 +299,28 @@ class Prompt:
 
 
 def unwrap(texts: list[Message]) -> None:
-    """Add what JSON inside of a text says: behind an escape, a word does not look like one. Raises `BodyError`.
+    """Add what a text says without its escapes: behind them, a word does not look like one. Raises `BodyError`.
 
-    What looks like JSON but can't be read strictly (cut, several documents, a name twice) may be readable for
-    somebody else, so its escapes are undone as they stand there; so are \\u escapes in any text. What a URI says is
-    read without its percent escapes as well.
+    JSON is read; what looks like it but can't be read strictly (cut, several documents, a name twice, words around
+    it) may be readable for somebody else, so its escapes are undone as they stand there. What a URI says is read
+    without its percent escapes as well, and markup without its character references.
     """
-    escaped = [message for message in texts if "%" in message.text and _may_be_uri(message.text)]
+    _add_plain(
+        texts, [message for message in texts if "%" in message.text and _may_be_uri(message.text)], _without_percent
+    )
+    _unwrap_json(texts)
+    _add_plain(texts, [message for message in texts if "&" in message.text], without_markup_escapes)
+
+
+def _add_plain(texts: list[Message], escaped: list[Message], undo: Callable[[str], str]) -> None:
     for message in escaped:
-        plain = _without_percent(message.text)
+        plain = undo(message.text)
         if plain != message.text:
             texts.append(Message(message.role, plain, (*message.where, INNER)))
-    wrapped = [message for message in texts if "\\" in message.text and _may_be_json(message.text)]
+
+
+def _unwrap_json(texts: list[Message]) -> None:
+    wrapped = [message for message in texts if "\\" in message.text]
     for _ in range(_MAX_INNER):
         inner: list[Message] = []
         for message in wrapped:
@@ -329,10 +336,12 @@ def unwrap(texts: list[Message]) -> None:
                 continue
             collect(inner, message.role, document, here)
         texts += inner
-        wrapped = [each for each in inner if "\\" in each.text and _may_be_json(each.text)]
+        wrapped = [each for each in inner if "\\" in each.text]
         if not wrapped:
             return
-    raise BodyError(wrapped[0].where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
+    for message in wrapped:  # what is left of a text that is full of them, as code is, says nothing more
+        if _may_be_json(message.text):
+            raise BodyError(message.where, f"is JSON inside of JSON, more than {_MAX_INNER} levels deep")
 
 
 def _may_be_uri(text: str) -> bool:

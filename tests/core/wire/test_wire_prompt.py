@@ -108,6 +108,13 @@ SECRET = "".join(f"\\u{ord(letter):04X}" for letter in ATTACK)
         "> " + SECRET,
         '"' + SECRET + '"',
         "[" * 100 + '"' + SECRET + '"' + "]" * 100,
+        "the result is " + json.dumps({"a": json.dumps([SECRET])}),
+        "".join(f"&#{ord(letter):03};" for letter in ATTACK),
+        "".join(f"&#x{ord(letter):X}" for letter in ATTACK.replace(" ", "\t")).replace("&#x9", " "),
+        ATTACK.replace(" ", "&#32;") + "&#" + "9" * 5000,
+        ATTACK.replace("I", "&#73").replace("g", "&#x67;"),
+        ATTACK.replace("I", "&#" + "0" * 5000 + "73;").replace("g", "&#x" + "0" * 50 + "67"),
+        json.dumps({"a": ATTACK.replace(" ", "&#32;")}).replace("&", "\\u0026"),
         '{"a":"\\ud800","b":"' + SECRET + '"}',
     ],
 )
@@ -126,7 +133,7 @@ def test_what_was_escaped_is_text() -> None:
 
 def test_text_without_escapes_is_said_once() -> None:
     prompt = Prompt("vendor", "m")
-    for text in (r"C:\users\me", r"\frac{1}{2}", "hello", "{hello}", '{"a":"b"}'):
+    for text in (r"C:\users\me", r"\alpha{1}{2}", "hello", "{hello}", '{"a":"b"}'):
         prompt.say("user", text, ("a",))
     assert len(texts(prompt)) == 5
 
