@@ -383,7 +383,9 @@ class Documents:
                 where += ".credential.env"  # not its name: that might be a secret in the wrong place
                 value = self._environ.get(source.env)
                 if value is None:
-                    raise CredentialError(f"{where}: the variable that it names is not set")
+                    raise CredentialError(
+                        f"{where}: the variable that it names is not set: set it where kalguard runs, or use file"
+                    )
                 secret = os.fsencode(value)
             try:
                 return Access.of(settings, secret)

@@ -30,6 +30,20 @@ def test_render_writes_a_file_that_validate_accepts(envoy_binary: Path, tmp_path
     assert (answer.exit_code, json.loads(answer.output)["ok"]) == (0, True)
 
 
+def test_render_says_which_route_goes_where_and_which_name_a_credential_needs(tmp_path: Path) -> None:
+    options = ["--provider", "openai", "--grpc", "orders=http://orders/shop.v1.Orders", "-o", str(tmp_path / "e.yaml")]
+    assert _run("render", *options).output.splitlines()[1:] == [
+        "  /openai: kind openai, upstream openai_openai, to https://api.openai.com",
+        "  /shop.v1.Orders: kind grpc, upstream grpc_orders, to http://orders/shop.v1.Orders",
+    ]
+    assert json.loads(_run("render", *options, "--json").output)["routes"][0] == {
+        "paths": ["/openai"],
+        "kind": "openai",
+        "url": "https://api.openai.com",
+        "upstream": "openai_openai",
+    }
+
+
 def test_render_json_holds_the_configuration() -> None:
     document = json.loads(_run("render", "--json").output)
     assert yaml.safe_load(document["config"])["admin"]
@@ -39,6 +53,8 @@ def test_render_json_holds_the_configuration() -> None:
     ("arguments", "problem"),
     [
         (["--openai", "x"], "--openai 'x': expected NAME=URL"),
+        (["--anthropic", "a=https://api.anthropic.com/v1"], "clients ask for /v1/… by themselves"),
+        (["--azure", "a=https://r.openai.azure.com/openai/v1/"], "leave /openai/v1 off the URL"),
         (["--internal", "ghost"], "--internal ghost: no upstream has that name"),
         (["--authz", "unix:x"], "--authz 'unix:x': expected an absolute socket path"),
         (["--authz", "h:1", "--authz-ca", "f"], "belong together"),

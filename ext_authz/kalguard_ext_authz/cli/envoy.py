@@ -93,7 +93,8 @@ def render(output: Path | None, as_json: bool, **options: object) -> None:
     from ..envoy.targets import EnvoyConfigError
 
     try:
-        text = to_yaml(_sidecar(options))
+        sidecar = _sidecar(options)
+        text = to_yaml(sidecar)
         if output is not None:
             output.write_text(text, encoding="utf-8")
     except EnvoyConfigError as error:
@@ -103,7 +104,15 @@ def render(output: Path | None, as_json: bool, **options: object) -> None:
     if output is None:
         emit(text.rstrip("\n"), {"ok": True, "config": text}, as_json=as_json)
         return
-    emit(f"wrote {output}", {"ok": True, "output": str(output)}, as_json=as_json)
+    routes = [
+        {"paths": list(each.paths), "kind": each.kind, "url": each.url, "upstream": each.cluster}
+        for each in sidecar.upstreams
+    ]
+    lines = [
+        f"  {', '.join(each.paths)}: kind {each.kind}, upstream {each.cluster}, to {each.url}"
+        for each in sidecar.upstreams
+    ]
+    emit("\n".join([f"wrote {output}", *lines]), {"ok": True, "output": str(output), "routes": routes}, as_json=as_json)
 
 
 @envoy.command()

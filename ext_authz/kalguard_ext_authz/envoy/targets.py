@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,6 +30,19 @@ MODEL_KINDS: Final = (
     "compatible",
 )
 KINDS: Final = (*MODEL_KINDS, "mcp", "a2a", "grpc", "rest", "http")
+# Where a client of that kind begins by itself: below a URL that ends so, it would ask for it twice. OpenAI's paths
+# are known with and without their version.
+_CLIENTS_OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "azure": ("/openai/v1", "/openai"),
+        "anthropic": ("/v1",),
+        "gemini": ("/v1beta", "/v1"),
+        "vertex": ("/v1beta1", "/v1"),
+        "ollama": ("/api",),
+        "cohere": ("/v2", "/v1"),
+        "mistral": ("/v1",),
+    }
+)
 # Of the others, Envoy refuses every upgrade itself.
 UPGRADE_KINDS: Final = frozenset({"openai", "azure", "compatible", "gemini", "vertex", "http"})
 # Services of the A2A gRPC binding, 0.3 and 1.x (https://a2a-protocol.org/latest/specification/).
@@ -199,6 +214,11 @@ class Upstream:
         return f"{self.kind}_grpc_{self.name}" if self.transport == "grpc" else f"{self.kind}_{self.name}"
 
     @property
+    def url(self) -> str:
+        """Where it is, without a trailing slash."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.path}"
+
+    @property
     def authority(self) -> str:
         """What the upstream sees as Host, whatever the agent wrote there."""
         if self.socket.port == DEFAULT_PORTS["https" if self.tls else "http"]:
@@ -238,6 +258,9 @@ class Upstream:
         path = parts.path.rstrip("/")
         if not _is_plain(path):
             raise EnvoyConfigError(f"{where}: the path must be plain, without escapes, '//' or '..'")
+        for end in _CLIENTS_OWN.get(kind, ()):
+            if path.endswith(end):
+                raise EnvoyConfigError(f"{where}: clients ask for {end}/… by themselves: leave {end} off the URL")
         if kind == "grpc" and (path.count("/") != 1 or not _SERVICE_LETTERS.issuperset(path[1:])):
             raise EnvoyConfigError(f"{where}: the path must be the full name of one service, like /package.Service")
         if meant.transport == "grpc" and path:
