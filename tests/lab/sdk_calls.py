@@ -247,6 +247,31 @@ def _gemini_stream(url: str, key: str) -> Iterator[str]:
         yield chunk.text
 
 
+def _vertex(url: str, key: str) -> Any:
+    from google import genai
+    from google.oauth2.credentials import Credentials
+
+    return genai.Client(
+        vertexai=True,
+        project="project-1",
+        location="us-central1",
+        credentials=Credentials(token=key),  # type: ignore[no-untyped-call]
+        http_options=genai.types.HttpOptions(base_url=url),
+    )
+
+
+def _ask_vertex(url: str, key: str, text: str = QUESTION) -> Any:
+    client = _vertex(url, key)
+    answer = _plain(client.models.generate_content(model="gemini-x", contents=text))
+    return answer | {"sdk_http_response": None}
+
+
+def _vertex_stream(url: str, key: str) -> Iterator[str]:
+    client = _vertex(url, key)
+    for chunk in client.models.generate_content_stream(model="gemini-x", contents=QUESTION):
+        yield chunk.text
+
+
 def _gemini_refused(error: Exception) -> Refused:
     return Refused(type(error).__name__, getattr(error, "code", 0), str(error))
 
@@ -503,6 +528,16 @@ SDKS = (
         "RateLimitError",
     ),
     Sdk(
+        "compatible",
+        "/compatible/v1",
+        {"chat": _ask_openai(_openai, QUESTION)},
+        _openai_stream(_openai),
+        lambda url, key, text: _ask_openai(_openai, text)(url, key),
+        _openai_refused,
+        "PermissionDeniedError",
+        "RateLimitError",
+    ),
+    Sdk(
         "anthropic",
         "/anthropic",
         {"messages": _ask_anthropic, "tools": _anthropic_tools, "count": _anthropic_count},
@@ -518,6 +553,16 @@ SDKS = (
         {"generate": _ask_gemini, "tools": _gemini_tools, "embed": _gemini_embed, "count": _gemini_count},
         _gemini_stream,
         _ask_gemini,
+        _gemini_refused,
+        "ClientError",
+        "ClientError",
+    ),
+    Sdk(
+        "vertex",
+        "/vertex",
+        {"generate": _ask_vertex},
+        _vertex_stream,
+        _ask_vertex,
         _gemini_refused,
         "ClientError",
         "ClientError",
