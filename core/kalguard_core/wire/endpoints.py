@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from msgspec import Struct
 
@@ -22,6 +22,7 @@ _MAX_SEGMENT: Final = 256
 _MAX_QUERY: Final = 2048
 # What identifiers are made of (model names, ids of files and threads, Bedrock's model ids with a colon).
 _SEGMENT: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@+")
+_ESCAPED: Final = frozenset({"3A", "40", "2B"})  # of these :@+, as some clients do
 _QUERY_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._$[]")
 _QUERY_VALUE: Final = _SEGMENT | frozenset("%/,!$'()*[]=")
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
@@ -133,14 +134,14 @@ def _match(template: _Template, segments: list[str]) -> dict[str, str] | None:
 
 
 def segment_value(segment: str) -> str | None:
-    """A path segment with its escapes decoded; None if it is no plain identifier."""
+    """A path segment with its escapes decoded; None if it is no plain identifier.
+
+    What needs no escape must have none: "%72uns" would be an id to us and the endpoint "runs" to the upstream.
+    """
     if "%" in segment:
-        if not escapes_are_whole(segment):
+        if not all(piece[:2].upper() in _ESCAPED for piece in segment.split("%")[1:]):
             return None
-        try:
-            segment = unquote_to_bytes(segment).decode("ascii")
-        except UnicodeDecodeError:
-            return None
+        segment = unquote(segment)
     if not 0 < len(segment) <= _MAX_SEGMENT or not _SEGMENT.issuperset(segment) or segment.strip(".") == "":
         return None
     return segment
