@@ -9,9 +9,12 @@ from ..codes import ErrorCode
 from ..request import AgentRequest, Refusal
 
 # Servers and frameworks that honour these act on another method or path than the one that we judged: Rack, Express,
-# Spring, Symfony and Google's APIs the method, IIS, Symfony, Laminas and the helpers of proxies the path.
+# Spring, Symfony and Google's APIs the method, IIS, Symfony, Laminas and the helpers of proxies the path, gateways of
+# models (Portkey, Helicone) the host behind them.
 OVERRIDES: Final = frozenset(
     {
+        "helicone-openai-api-base",
+        "helicone-target-url",
         "x-http-method",
         "x-http-method-override",
         "x-method-override",
@@ -25,6 +28,8 @@ OVERRIDES: Final = frozenset(
         "x-original-url",
         "x-override-method",
         "x-override-url",
+        "x-portkey-config",
+        "x-portkey-custom-host",
         "x-request-uri",
         "x-rewrite-uri",
         "x-rewrite-url",

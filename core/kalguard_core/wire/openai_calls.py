@@ -51,7 +51,7 @@ def _read_text(prompt: Prompt, value: Any, place: Place, role: str) -> None:
         raise BodyError(place, "is a token, which nobody can read: send text", ErrorCode.UNSUPPORTED_MEDIA_TYPE)
     elif type(value) is not dict:
         raise BodyError(place, "must be a text")
-    elif "role" in value:  # a message
+    elif "role" in value or "content" in value:  # a message, or what vLLM ranks
         if value.get("content") is not None:
             read_content(prompt, value["content"], role, (*place, "content"))
         refuse_media(value, frozenset(), place)

@@ -13,8 +13,8 @@ from typing import Any, Final
 from ..action import Action
 from .base import Route
 from .chat import read_messages
-from .openai_parts import read_content
-from .openai_tools import host_tool, read_functions, read_references, read_tools
+from .openai_parts import read_content, refuse_media
+from .openai_tools import host_tool, read_functions, read_model, read_references, read_tools
 from .prompt import BodyError, Prompt, model_name
 from .text import Place
 
@@ -25,13 +25,18 @@ REDIRECTS: Final = frozenset(
     {
         "api_base",
         "api_key",
+        "adapter",
+        "adapters",
         "base_url",
+        "bootstrap_host",
         "chat_template",
+        "chat_template_str",
         "compound_custom",
         "content_policy_fallbacks",
         "context_window_fallback_dict",
         "context_window_fallbacks",
         "custom_llm_provider",
+        "custom_logit_processor",
         "datasources",
         "default_fallbacks",
         "enhancements",
@@ -39,6 +44,10 @@ REDIRECTS: Final = frozenset(
         "extra_headers",
         "fallbacks",
         "fastest_response",
+        "input_embeds",
+        "input_ids",
+        "instruction_template",
+        "instruction_template_str",
         "kv_transfer_params",
         "litellm_credential_name",
         "logits_processors",
@@ -51,12 +60,18 @@ REDIRECTS: Final = frozenset(
         "prompt_embeds",
         "prompt_id",
         "prompt_label",
+        "prompt_template",
+        "prompt_token_ids",
         "prompt_variables",
         "provider",
+        "role_mapping",
         "transforms",
         "user_config",
     }
 )
+# How LiteLLM calls such settings of one provider, and servers that log prompts ("langfuse_host").
+_REDIRECTING: Final = ("_api_base", "_api_key", "_base_url", "_credentials", "_endpoint", "_host")
+_PROVIDERS_OWN: Final = ("aws_", "azure_ad_", "langfuse_", "langsmith_", "vertex_")
 # vLLM hands these on to the template renderer, whose own arguments they would replace (CVE-2025-62426).
 _TEMPLATE_ARGUMENTS: Final = frozenset({"chat_template", "conversation", "documents", "messages", "tokenize", "tools"})
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
@@ -68,6 +83,7 @@ def read_chat(provider: str, document: dict[str, Any], route: Route) -> tuple[Ac
     if model is None:
         model = one_model(document.get("model"))
     prompt = Prompt(provider, model)
+    read_model(prompt)
     read_messages(prompt, document.get("messages"))
     if len(document) == 2 and "model" in document:
         return prompt.actions()
@@ -125,9 +141,16 @@ def read_members(
             reader = members[key]
             if reader is not None and value is not None:
                 reader(prompt, value, (key,))
-        elif value is not None and key.casefold() in REDIRECTS:
+        elif value is not None and redirects(key):
             raise BodyError((key,), "is not supported: it changes where the prompt goes or how it is read")
+    refuse_media(document, known, ())
     prompt.others(document, known, ())
+
+
+def redirects(name: str) -> bool:
+    """Whether a member of that name changes where the prompt goes or how it is read."""
+    name = name.casefold()
+    return name in REDIRECTS or name.endswith(_REDIRECTING) or name.startswith(_PROVIDERS_OWN)
 
 
 def _read_web_search(prompt: Prompt, value: Any, place: Place) -> None:
@@ -169,6 +192,10 @@ def _read_data_sources(prompt: Prompt, value: Any, place: Place) -> None:
         if type(settings) is not dict:
             raise BodyError(here, "must be an object with parameters")
         prompt.host("file_search", source, here, url=settings.get("endpoint"))
+        embedding = settings.get("embedding_dependency")
+        if type(embedding) is dict and embedding.get("endpoint") is not None:  # gets the question, too
+            there = (*here, "parameters", "embedding_dependency")
+            prompt.host("file_search", embedding, there, url=embedding["endpoint"])
         read_references(prompt, settings, (*here, "parameters"))
 
 

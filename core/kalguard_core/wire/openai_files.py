@@ -21,7 +21,8 @@ from .batch import Batch
 from .json import JsonError, parse_json
 from .media import is_text
 from .multipart import Part, once
-from .openai_chat import REDIRECTS, one_model
+from .openai_chat import one_model, redirects
+from .openai_parts import refuse_media
 from .prompt import MAX_NODES, BodyError, Prompt
 from .text import INNER, MAX_TEXTS, Place, shown
 
@@ -102,6 +103,8 @@ class Form(Struct, frozen=True):
                     raise BodyError((part.name,), "must not be a file")
                 _attach(prompt, part, place)
                 continue
+            if part.name in self.files:
+                raise BodyError((part.name,), "must be a file")
             _read_field(prompt, part, place)
         stream = "stream" in fields and fields["stream"].text().lower() in ("true", "1")
         return prompt.actions(self.action, stream=stream)
@@ -184,9 +187,16 @@ def read_element(
 _BATCH: Final = Route("batch")
 
 
+_FIELDS: Final = frozenset({"model", "prompt", "file", "file_id", "file_url", "stream", "purpose"})
+
+
 def _read_field(prompt: Prompt, part: Part, place: Place) -> None:
-    if part.name.casefold() in REDIRECTS:
+    # LiteLLM reads "model[]" as "model"; others would read "model[0]" so.
+    name = part.name.partition("[")[0].casefold()
+    if redirects(name):
         raise BodyError((part.name,), "is not supported: it changes where the prompt goes or how it is read")
+    if name != part.name and name in _FIELDS:
+        raise BodyError((part.name,), f"is not a known field (did you mean {name!r}?)")
     text = part.text()
     if part.name == "prompt":
         prompt.message_count += 1
@@ -198,7 +208,8 @@ def _read_field(prompt: Prompt, part: Part, place: Place) -> None:
     elif part.name.startswith("known_speaker_references"):
         prompt.attach_url(text, place, kind="audio/*")
     elif part.name != "model":
-        prompt.others({part.name: text}, frozenset({"model", "prompt", "file", "stream", "purpose"}), place)
+        refuse_media({name: text}, frozenset(), place)
+        prompt.others({part.name: text}, frozenset(), place)
 
 
 def _attach(prompt: Prompt, part: Part, place: Place) -> None:

@@ -42,6 +42,8 @@ _MEDIA_MEMBERS: Final = frozenset(
         "image_url",
         "images",
         "input_audio",
+        "multi_modal_data",
+        "multimodal_data",
         "video",
         "video_url",
     }

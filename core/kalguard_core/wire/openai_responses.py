@@ -14,7 +14,7 @@ from ..action import Action
 from .base import Route
 from .openai_chat import MEMBERS, limit_of, model_of, read_members, stream_of
 from .openai_parts import read_content, read_part, refuse_media, unsupported
-from .openai_tools import read_references, read_tools
+from .openai_tools import read_model, read_references, read_tools
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 
@@ -81,6 +81,7 @@ def read_input(prompt: Prompt, value: Any, place: Place) -> None:
 def _gather(provider: str, document: dict[str, Any], route: Route) -> tuple[Prompt, bool]:
     # A stored prompt brings a model of its own.
     prompt = Prompt(provider, model_of(document, route, required=document.get("prompt") is None))
+    read_model(prompt)
     instructions = document.get("instructions")
     if type(instructions) is str:
         prompt.say("system", instructions, ("instructions",))

@@ -15,7 +15,7 @@ from ..action import Action, Attribute
 from ..codes import CONTENT_REFERENCE
 from .base import LLM_CALL, Route
 from .openai_chat import one_model
-from .prompt import Prompt
+from .prompt import BodyError, Prompt
 
 
 class Stored(Struct, frozen=True):
@@ -61,6 +61,8 @@ class Listed(Struct, frozen=True):
 def read_realtime(provider: str, document: dict[str, Any], route: Route) -> tuple[Action, ...]:
     """A connection on which everything may be said: nothing of it is seen here, so a rule has to name it."""
     model = route.query.get("deployment") or route.query.get("model")
+    if route.query.get("model", model) != model:  # OpenAI reads the one, Azure the other
+        raise BodyError(("model",), "is not the deployment")
     prompt = Prompt(provider, None if model is None else one_model(model))
     if "call_id" in route.query:
         prompt.refer("call", route.query["call_id"], ("call_id",))

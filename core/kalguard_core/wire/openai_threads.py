@@ -79,6 +79,7 @@ def _messages(prompt: Prompt, value: Any, place: Place) -> None:
     read_messages(prompt, value, place)
     for index, message in enumerate(value):
         _attachments(prompt, message.get("attachments"), (*place, index, "attachments"))
+        read_references(prompt, {"file_ids": message.get("file_ids")}, (*place, index))
 
 
 def _attachments(prompt: Prompt, value: Any, place: Place) -> None:
@@ -95,6 +96,12 @@ def _attachments(prompt: Prompt, value: Any, place: Place) -> None:
         if attachment.get("tools") is not None:
             read_tools(prompt, attachment["tools"], (*here, "tools"))
         prompt.others(attachment, frozenset({"file_id", "tools"}), here)
+
+
+def _files(prompt: Prompt, value: Any, place: Place) -> None:
+    """As the first version of the API named them, which Azure still has."""
+    read_references(prompt, {place[-1]: value}, place[:-1])
+    prompt.rest("tool", value, place)
 
 
 def _resources(prompt: Prompt, value: Any, place: Place) -> None:
@@ -120,7 +127,12 @@ def _outputs(prompt: Prompt, value: Any, place: Place) -> None:
     prompt.rest("tool", value, place)
 
 
-_MESSAGE: Final[dict[str, _Member | None]] = {"role": None, "content": None, "attachments": _attachments}
+_MESSAGE: Final[dict[str, _Member | None]] = {
+    "role": None,
+    "content": None,
+    "attachments": _attachments,
+    "file_ids": _files,
+}
 _THREAD: Final[dict[str, _Member | None]] = {"messages": _messages, "tool_resources": _resources}
 _RUN: Final[dict[str, _Member | None]] = {
     "model": None,
@@ -133,4 +145,5 @@ _RUN: Final[dict[str, _Member | None]] = {
     "tools": read_tools,
     "tool_resources": _resources,
     "tool_outputs": _outputs,
+    "file_ids": _files,
 }

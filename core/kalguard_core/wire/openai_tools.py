@@ -73,6 +73,19 @@ def read_tools(prompt: Prompt, tools: Any, place: Place) -> None:
             prompt.rest("tool", tool, (*place, index))
 
 
+def read_model(prompt: Prompt) -> None:
+    """What the model does besides answering, where its name says so: it searches, runs code, has a stored prompt."""
+    model = prompt.model or ""
+    name = model.rpartition("/")[2]
+    if name.startswith("sonar") or model.endswith(":online") or "-search-preview" in name or "-search-api" in name:
+        prompt.host("web_search", {"model": model}, ())
+    if name.startswith("compound"):
+        prompt.host("web_search", {"model": model}, ())
+        prompt.host("code_interpreter", {"model": model}, ())
+    if "@preset/" in model:
+        prompt.refer("preset", model.partition("@preset/")[2], ("model",))
+
+
 def read_functions(prompt: Prompt, functions: Any, place: Place) -> None:
     """The older list of functions, without types."""
     if type(functions) is not list:

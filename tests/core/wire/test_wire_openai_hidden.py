@@ -1,0 +1,65 @@
+"""What acts outside our sight although no tool of the request says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wire_support import read, request
+
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+def explicit(kind: str, path: str, body: Any) -> list[tuple[str | None, object]]:
+    """The resource and host of each action that a rule has to name."""
+    actions = read(request(kind, path), body).actions
+    return [(action.resource, action.attributes.get("host")) for action in actions if action.explicit]
+
+
+@pytest.mark.parametrize(
+    ("model", "resources"),
+    [
+        ("gpt-4o", []),
+        ("gpt-4o-search-preview-2025-03-11", ["hosted:web_search"]),
+        ("openai/gpt-5-search-api", ["hosted:web_search"]),
+        ("anthropic/claude-sonnet-4:online", ["hosted:web_search"]),
+        ("perplexity/sonar-pro", ["hosted:web_search"]),
+        ("groq/compound-mini", ["hosted:web_search", "hosted:code_interpreter"]),
+        ("openai/gpt-4o@preset/mine", ["preset:mine"]),
+    ],
+)
+def test_a_model_that_acts_by_itself_is_a_hosted_tool(model: str, resources: list[str]) -> None:
+    wanted = [(resource, None) for resource in resources]
+    assert explicit("compatible", "/v1/chat/completions", {**HELLO, "model": model}) == wanted
+    assert explicit("compatible", "/v1/responses", {"input": "hello", "model": model}) == wanted
+
+
+def test_who_computes_the_embedding_of_the_question_is_named_too() -> None:
+    parameters = {
+        "endpoint": "https://s.search.windows.net",
+        "embedding_dependency": {"type": "endpoint", "endpoint": "https://evil.test/embeddings"},
+    }
+    body = {**HELLO, "data_sources": [{"type": "azure_search", "parameters": parameters}]}
+    assert explicit("azure", "/openai/deployments/a/chat/completions", body) == [
+        ("hosted:file_search", "s.search.windows.net"),
+        ("hosted:file_search", "evil.test"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/openai/assistants", {"model": "m", "file_ids": ["file-1"]}),
+        ("/openai/threads/t/messages", {"role": "user", "content": "hello", "file_ids": ["file-1"]}),
+        ("/openai/threads", {"messages": [{"role": "user", "content": "hello", "file_ids": ["file-1"]}]}),
+    ],
+)
+def test_files_of_the_first_assistants_are_references(path: str, body: Any) -> None:
+    assert ("file:file-1", None) in explicit("azure", path, body)
+
+
+def test_a_picture_to_rank_is_media() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://evil.test/a.png"}}
+    body = {"model": "m", "query": "hello", "documents": [{"content": [picture]}]}
+    assert explicit("compatible", "/v1/rerank", body) == [("image/*", "evil.test")]
