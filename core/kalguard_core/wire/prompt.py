@@ -53,6 +53,9 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HALF: Final = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 _PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
 _PERCENTS: Final = re.compile(rb"%+")
+_PERCENT_BYTES: Final = re.compile(rb"%(?=[0-9a-fA-F]{2})")
+# The codec takes its time for what is no escape; above this many, they are told apart first.
+_FEW_PERCENTS: Final = 10_000
 _JSON_BEGIN: Final = ("{", "[", '"')
 _PORTS: Final = {"http": 80, "https": 443}
 _NUMBER: Final = frozenset("0123456789")
@@ -355,7 +358,11 @@ def _without_percent(text: str) -> str:
     data = text.replace("+", " ").encode("utf-8", "replace")
     if b"%%" in data:
         data = _PERCENTS.sub(b"%", data)
-    plain = data.replace(b"\\", b"\\\\").replace(b"%", b"\\x").decode("unicode_escape", "replace")
+    data = data.replace(b"\\", b"\\\\")
+    percents = data.count(b"%")
+    if percents > _FEW_PERCENTS and len(_PERCENT_BYTES.findall(data)) < percents // 2:
+        data = _PERCENT_BYTES.sub(rb"\\x", data).replace(b"%", b"?")
+    plain = data.replace(b"%", b"\\x").decode("unicode_escape", "replace")
     return plain.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
