@@ -159,7 +159,7 @@ def _lines(explanation: Explanation) -> Iterable[str]:
     else:
         yield f"{match.outcome.value}: {match.reason} ({_where(decider)} decides)"
     for trial in trials:
-        if trial.unnamed:
+        if trial.unnamed and not trial.missed:
             yield f"  {_where(trial)} does not count: to allow this, it must name the action or tool ('*' names none)"
         for miss in trial.missed:
             yield f"  {_where(trial)} does not match: {miss}"
