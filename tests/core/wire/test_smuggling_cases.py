@@ -22,13 +22,21 @@ NOT_AN_ANSWER = {
 }
 
 
-async def decided(case: Case, text: str) -> Decision:
-    return await guard().decide(case.request(text, token()))
+def decided(case: Case, text: str) -> Decision:
+    """The decision, without a loop for each: nothing in it waits."""
+    waiting = guard().decide(case.request(text, token()))
+    try:
+        waiting.send(None)
+    except StopIteration as done:
+        decision = done.value
+        assert isinstance(decision, Decision)
+        return decision
+    raise AssertionError("the guard waits for something")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case, _ in CASES])
-async def test_what_hides_an_attack_is_found_or_refused(case: Case) -> None:
-    decision = await decided(case, case.text or ATTACK)
+def test_what_hides_an_attack_is_found_or_refused(case: Case) -> None:
+    decision = decided(case, case.text or ATTACK)
     assert not decision.allowed, "the attack went through"
     assert decision.code not in NOT_AN_ANSWER or decision.code == case.code, (
         f"refused for another reason: {decision.reason} ({decision.detail})"
@@ -36,8 +44,8 @@ async def test_what_hides_an_attack_is_found_or_refused(case: Case) -> None:
 
 
 @pytest.mark.parametrize("twin", [pytest.param(twin, id=twin.id) for _, twin in CASES])
-async def test_its_harmless_twin_passes(twin: Case) -> None:
-    decision = await decided(twin, twin.text or HARMLESS)
+def test_its_harmless_twin_passes(twin: Case) -> None:
+    decision = decided(twin, twin.text or HARMLESS)
     assert decision.allowed, f"{decision.code}: {decision.reason} ({decision.detail})"
 
 
