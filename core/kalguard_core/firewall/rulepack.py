@@ -5,8 +5,8 @@ were an independent witness: `100 * (1 - product(1 - weight / 100))`, rounded do
 up; many views of one trick do not.
 
 Neighbouring messages of one role are also read as one text, with and without a line break between them: a model
-reads them so, and an attack may be cut in two. Text in base64 and in invisible tag characters is decoded once
-and read too. All roles are scored alike, quoted attacks too.
+reads them so, and an attack may be cut in two. Invisible characters are read as nothing, and as spaces. Text in
+base64 and in invisible tag characters is decoded once and read too. All roles are scored alike, quoted attacks too.
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _MANY_RUNS: Final = 512
 _NOT_TEXT: Final = bytes(byte for byte in range(0x100) if not (0x20 <= byte < 0x7F or byte in b"\t\n\r"))
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]{8,}")
+# Controls, soft hyphens, zero-width characters, directions and fillers, where they stand instead of a space.
+_PARTING: Final = re.compile(
+    r"(?<=\S)["
+    "\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]"
+    r"+(?=\S)"
+)
 
 
 class RulePackFirewall:
@@ -47,7 +54,7 @@ class RulePackFirewall:
         self._engine = Engine(WORDS, PHRASES, SHAPES)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rule_pack, ()  # compiled patterns can't be pickled; there is but one set of rules
+        return rule_pack, ()  # compiled patterns can't be pickled; there is but one set of rules
 
     def score(self, messages: Sequence[Message]) -> Assessment:
         """The risk of these messages together, and where it comes from. Never raises."""
@@ -57,6 +64,7 @@ class RulePackFirewall:
             for match in (*self._engine.matches(text.data), *self._encoded(text.data)):
                 found.update((match.rule, *place) for place in text.places(match.start, match.end))
         found.update((ENCODED, *place) for place in self._tagged(messages))
+        found.update(self._parted(messages, folded))
         if not found:
             return _HARMLESS
         spans = sorted(
@@ -116,6 +124,18 @@ class RulePackFirewall:
         for index in self._attacks(pieces):
             yield owners[index]
 
+    def _parted(self, messages: Sequence[Message], folded: Sequence[Folded]) -> Iterator[tuple[Rule, int, int, int]]:
+        """What matches where invisible characters stand for spaces: (rule, message, start, end).
+
+        Folding drops them, so that they hide no word; a model may also read them as what parts words.
+        """
+        for index, message in enumerate(messages):
+            if folded[index].ends is None or not _PARTING.search(message.text):
+                continue
+            parted = fold(_PARTING.sub(lambda run: " " * len(run.group()), message.text))
+            for match in self._engine.matches(parted.data):
+                yield match.rule, index, *parted.original(match.start, match.end)
+
     def _attacks(self, pieces: Sequence[bytes]) -> list[int]:
         """Indexes of the decoded texts that are attacks."""
         if not pieces:
@@ -137,7 +157,8 @@ class RulePackFirewall:
 
 
 @cache
-def _rule_pack() -> RulePackFirewall:
+def rule_pack() -> RulePackFirewall:
+    """The one of this process: it takes a tenth of a second to make."""
     return RulePackFirewall()
 
 
