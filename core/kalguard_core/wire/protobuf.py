@@ -9,6 +9,7 @@ is linear in the bytes. Source: https://protobuf.dev/programming-guides/encoding
 from __future__ import annotations
 
 import base64
+import codecs
 import math
 import re
 import struct
@@ -31,6 +32,9 @@ _MAX_TAG: Final = 0xFFFFFFFF
 _SPACES: Final = str.maketrans("", "", "\t\r\n")
 # Words inside of bytes that are no text as a whole.
 _RUNS: Final = re.compile(rb"[\x20-\x7e\t\r\n]{8,}")
+_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32's begins like UTF-16's
+_ASCII: Final = bytes((*range(0x20, 0x7F), *b"\t\n\r"))
+_OTHERS_AS_SPACE: Final = bytes(byte if byte in _ASCII else 0x20 for byte in range(256))
 
 _FieldValue = tuple[int, int, Any]
 
@@ -141,7 +145,7 @@ def walk(data: bytes, budget: Budget) -> Walked:
             if text is None and inner is None:
                 if not in_text:
                     opaque += len(value)
-                text = "\n".join(run.decode("ascii") for run in _RUNS.findall(value))
+                text = _lenient_text(value)
             if text:
                 budget.take_text(len(text))
                 plain = _is_plain(text)
@@ -171,8 +175,6 @@ class Field(Struct, frozen=True):
 
 
 Schema = dict[int, Field]
-_STRUCT: Final[Schema] = {1: Field("fields", "entry", repeated=True)}
-_LIST: Final[Schema] = {1: Field("values", "value", repeated=True)}
 
 
 def decode(data: bytes, schema: Schema, budget: Budget) -> dict[str, Any]:
@@ -325,6 +327,19 @@ def _text(data: bytes) -> str | None:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def _lenient_text(data: bytes) -> str:
+    """What bytes say that are neither UTF-8 nor a message: as UTF-16, UTF-32 or Latin-1, or in the words in them."""
+    marked = ""
+    if data.startswith(_MARKS):
+        codec = "utf-32" if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) else "utf-16"
+        marked = data.decode(codec, "replace") + "\n"
+    # Without a mark: ASCII letters with NULs between them, or with a few other bytes.
+    letters = data.replace(b"\0", b"")
+    if len(letters.translate(None, _ASCII)) * 2 <= len(letters):
+        return marked + letters.translate(_OTHERS_AS_SPACE).decode("ascii")
+    return marked + "\n".join(run.decode("ascii") for run in _RUNS.findall(data))
 
 
 def _is_plain(text: str) -> bool:
