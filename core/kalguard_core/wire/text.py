@@ -127,6 +127,7 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
     if type(value) is not dict and type(value) is not list:
         return
     waiting: list[tuple[Any, Place]] = [(value, place)]
+    names: dict[str, None] = {}
     add, wait, words, usual = found.append, waiting.append, WORDS, _USUAL_NAMES.issuperset
     for container, where in waiting:  # grows while it is read
         if len(found) + len(waiting) + len(container) > MAX_TEXTS:
@@ -136,6 +137,8 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
             members = container.items()
             if not usual(container):
                 collect_names(found, role, container, where)
+                if not container.keys() <= names.keys():
+                    names.update(dict.fromkeys(container))
         else:
             members = enumerate(container)
         for key, member in members:
@@ -146,6 +149,9 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
                     add(Message(role, member, (*where, key)))
             elif kind is dict or kind is list:
                 wait((member, (*where, key)))
+    # Short names say nothing each, but a schema can write a sentence with them.
+    if len(names) > 1 and len(together := " ".join(names)) > _NAME_LENGTH:
+        add(Message(role, together, (*place, INNER)))
 
 
 def collect_repeated(found: list[Message], role: str, value: Any, place: Place) -> None:

@@ -106,6 +106,7 @@ _PAIRS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def _meaning(body: dict[str, Any]) -> list[Any]:
     # How a number is written, and a name so long that it could say something, are scored as text.
     limit = {"5", "streamable_http_transport"}
+    limit |= {"name streamable_http_transport url", "name streamableHttpTransport url"}
     return [
         (
             action.name,
