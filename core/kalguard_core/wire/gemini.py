@@ -134,7 +134,8 @@ class Gemini:
         ("interactions, agents, triggers, environments", "their conversations and tools live at Google's"),
         ("fileSearchStores, corpora, documents, auth_tokens, tuning", "they change what later requests mean"),
         ("generateMessage, generateText, generateAnswer, embedText", "retired shapes that no reader knows"),
-        ("both spellings of one field, webhookConfig, a model other than the path's", "the request means two things"),
+        ("both spellings of one field, a model other than the path's", "the request means two things"),
+        ("webhookConfig, routingConfig, modelConfig", "they send the answer, or the prompt, elsewhere"),
         ("every query member but alt, key and those of lists", "Google's servers read fields and methods from it"),
         ("v1alpha", "its shapes change without notice"),
     )

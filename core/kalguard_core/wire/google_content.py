@@ -8,6 +8,7 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from ..action import Action, Message
@@ -112,6 +113,8 @@ _HOSTED: Final = {
 # Members (folded) of instances and configurations that hold bytes in base64.
 _BYTES: Final = frozenset({"bytesbase64encoded", "voicesampleaudio", "consentaudio", "imagebytes", "videobytes"})
 _SAID: Final = frozenset({"prompt", "content", "text"})
+# What a deployed model would fetch, or take for the bytes of an image.
+_FETCHED: Final = re.compile(r"(?:https?://|data:)\S+\Z", re.IGNORECASE)
 
 _OWN_FILES: Final = (
     "https://generativelanguage.googleapis.com/v1beta/files/",
@@ -492,9 +495,11 @@ def _value(text: str, key: Any, kind: Any, prompt: Prompt, role: str, place: Pla
     if name in _BYTES or (name == "data" and kind is not None):
         prompt.attach(kind, text, place)
         return
-    if text.startswith("gs://"):
+    if text.startswith(("gs://", "s3://")):
         prompt.refer("file", text, place)
     if name in _SAID and role == "user":
         prompt.say(role, text, place)
+    elif role == "user" and _FETCHED.match(text):
+        prompt.attach_url(text, place)
     else:
         prompt.rest(role, text, place)

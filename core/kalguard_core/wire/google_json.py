@@ -15,8 +15,14 @@ from ..codes import ErrorCode
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 
-# With it the vendor calls a URL of the agent's choice with the answer.
-_WEBHOOK: Final = "webhookconfig"
+# Members (folded) that no object may have: with them the vendor calls a URL of the agent's choice with the answer, or
+# chooses another model than the one that policy is asked about.
+_REFUSED: Final = {
+    "webhookconfig": "is not supported: it sends the answer elsewhere",
+    "routingconfig": "is not supported: it chooses another model",
+    "modelconfig": "is not supported: it chooses another model",
+    "modelselectionconfig": "is not supported: it chooses another model",
+}
 
 
 def folded(name: str) -> str:
@@ -49,9 +55,8 @@ class Fields:
                 fold = folded(key)
                 if fold in self._folded:
                     raise BodyError((*place, key), f"is not a known member (did you mean {self._folded[fold]!r}?)")
-                if fold == _WEBHOOK:
-                    problem = "is not supported: it sends the answer elsewhere"
-                    raise BodyError((*place, key), problem, ErrorCode.POLICY_DENY)
+                if fold in _REFUSED:
+                    raise BodyError((*place, key), _REFUSED[fold], ErrorCode.POLICY_DENY)
             elif name in keys:
                 raise BodyError((*place, key), f"stands beside '{shown(keys[name])}', which is the same field")
             else:

@@ -155,7 +155,8 @@ class Vertex:
         ("endpoints/{endpoint}:rawPredict and the like", "the shape of the body is the deployed model's own"),
         ("`google` in chat/completions", "it names caches and tools; Gemini's own endpoints say where they are"),
         ("tuningJobs, ragCorpora, reasoningEngines, extensions, datasets", "they change what later requests mean"),
-        ("both spellings of one field, webhookConfig, a model other than the path's", "the request means two things"),
+        ("both spellings of one field, a model other than the path's", "the request means two things"),
+        ("webhookConfig, routingConfig, modelConfig", "they send the answer, or the prompt, elsewhere"),
         ("every query member but alt, key and those of lists", "Google's servers read fields and methods from it"),
     )
     answers_itself = False

@@ -297,6 +297,15 @@ def test_a_call_to_a_url_of_the_agents_choice_is_refused() -> None:
     assert refused(asked("/v1beta/models/m:batchGenerateContent"), body).code is ErrorCode.POLICY_DENY
 
 
+@pytest.mark.parametrize(
+    "name", ["routingConfig", "routing_config", "RoutingConfig", "modelConfig", "model_selection_config"]
+)
+def test_a_choice_of_another_model_is_refused(name: str) -> None:
+    body = {"contents": [HI], "generationConfig": {name: {"manualMode": {"modelName": "gemini-ultra"}}}}
+    refusal = refused(asked("/v1beta/models/m:generateContent"), body)
+    assert (refusal.code, "another model" in refusal.reason) == (ErrorCode.POLICY_DENY, True)
+
+
 def test_a_batch_is_read_element_by_element() -> None:
     element = {"request": {"contents": [HI], "tools": [{"googleSearch": {}}]}, "metadata": {"note": "remember"}}
     body = {"batch": {"inputConfig": {"requests": {"requests": [element, element]}}}}

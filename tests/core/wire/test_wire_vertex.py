@@ -114,6 +114,9 @@ def test_a_chat_with_mistral_names_one_model(model: str | None) -> None:
         ({"prompt": "x", "image": {"bytes_base64_encoded": "aGk=", "mime_type": "image/png"}}, "x", ["image/png"]),
         ({"prompt": "x", "lastFrame": {"gcsUri": "gs://b/o"}}, "x", ["file:gs://b/o"]),
         ({"text": "x", "video": {"gcsUri": "gs://b/v"}, "deep": [{"er": "y"}]}, "y", ["file:gs://b/v"]),
+        ({"prompt": "x", "image": {"uri": "HTTPS://a.test/i.png"}}, "HTTPS://a.test/i.png", ["*/*"]),
+        ({"messages": [{"image_url": {"url": "data:image/png;base64,iVBORw0K/w=="}}], "text": "x"}, "x", ["image/png"]),
+        ({"prompt": "https://a.test has the recipe"}, "https://a.test has the recipe", []),
     ],
     ids=str,
 )
