@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ..codes import ErrorCode
 from .anthropic_messages import limit, read_servers, read_tools
+from .cohere_chat import OLD_MEMBERS
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 
@@ -28,8 +29,21 @@ _MESSAGE: Final = frozenset({"role", "content"})
 _LIMITS: Final = frozenset({"maxTokens"})
 _TOOLS: Final = frozenset({"tools"})
 _EXTRA: Final = frozenset({"tools", "mcp_servers"})
-# In the fields of one model: members with which it would get other turns than those that were judged as turns.
-_TURNS: Final = frozenset({"messages", "system", "prompt", "container", "fallbacks", "model"})
+# In the fields of one model (folded): members with which it would get other turns than those that were judged as
+# turns, or tools, images and conversations that are not looked for there.
+_TURNS: Final = OLD_MEMBERS | {
+    "container",
+    "fallbacks",
+    "images",
+    "inputimage",
+    "inputtext",
+    "messages",
+    "model",
+    "prompt",
+    "system",
+    "thread",
+    "toolconfig",
+}
 
 # Media types of a document's formats; all others are no text.
 _FORMATS: Final[Mapping[str, str]] = {

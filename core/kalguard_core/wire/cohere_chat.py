@@ -26,6 +26,10 @@ _HISTORY_ROLES: Final[Mapping[str, str]] = {
 }
 
 _CHAT: Final = frozenset({"model", "messages", "documents", "tools", "stream", "max_tokens"})
+# Of chat v1: a model that goes by them reads another conversation than the one in `messages`.
+OLD_MEMBERS: Final = frozenset(
+    {"message", "preamble", "chat_history", "tool_results", "connectors", "conversation_id", "raw_prompting"}
+)
 _OLD_CHAT: Final = frozenset(
     {
         "model",
@@ -57,6 +61,9 @@ _IMAGE_URL: Final = frozenset({"url"})
 
 def read_chat(prompt: Prompt, body: Body, place: Place) -> bool:
     """Chat v2; answers whether it asks for a stream. Raises `BodyError`, as all of these do."""
+    for key, value in body.items():
+        if key.casefold() in OLD_MEMBERS and value is not None and value is not False:
+            raise BodyError((*place, key), "does not go with messages")
     read_turns(prompt, body.get("messages"), (*place, "messages"))
     prompt.rest("document", body.get("documents"), (*place, "documents"))
     read_functions(prompt, body.get("tools"), (*place, "tools"))

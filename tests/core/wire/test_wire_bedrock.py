@@ -263,6 +263,11 @@ def test_what_aws_runs_or_keeps_and_what_cannot_be_read_must_be_named() -> None:
         (body(toolConfig={"tools": [{"mcpServer": {}}]}), ErrorCode.POLICY_DENY),
         (body(additionalModelRequestFields={"system": "x"}), ErrorCode.POLICY_DENY),
         (body(additionalModelRequestFields={"Messages": [1]}), ErrorCode.POLICY_DENY),
+        (body(additionalModelRequestFields={"raw_prompting": True}), ErrorCode.POLICY_DENY),
+        (body(additionalModelRequestFields={"connectors": [{"id": "web-search"}]}), ErrorCode.POLICY_DENY),
+        (body(additionalModelRequestFields={"images": ["AAAA"]}), ErrorCode.POLICY_DENY),
+        (body(additionalModelRequestFields={"thread": {"previous_message_id": "m"}}), ErrorCode.POLICY_DENY),
+        (body(additionalModelRequestFields={"toolConfig": {"tools": []}}), ErrorCode.POLICY_DENY),
         ({"system": []}, ErrorCode.BAD_REQUEST),
     ],
 )
