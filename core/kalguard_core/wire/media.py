@@ -41,6 +41,7 @@ _TEXT_TYPES: Final = frozenset(
 _NOT_TEXT: Final = frozenset({"text/rtf", "text/richtext", "text/enriched"})
 _UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", ""})
 _TO_STANDARD: Final = str.maketrans({"-": "+", "_": "/", "\n": None, "\r": None, " ": None, "\t": None})
+_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n\t"
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 # References that most markup is full of, at C speed. "&amp;" comes last: what it hides is not one more.
 _USUAL_REFERENCES: Final = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&nbsp;", " "), ("&amp;", "&"))
@@ -101,6 +102,11 @@ def media_text(media_type: str, data: str, *, encoded: bool) -> str | None:
     if "\0" in text:  # as UTF-16 has them
         raise MediaError("is not UTF-8 text")
     return text
+
+
+def is_base64(data: str) -> bool:
+    """Whether nothing else is in it than base64 has, in either alphabet and with line breaks."""
+    return data.isascii() and not data.encode("ascii").translate(None, _BASE64)
 
 
 def undeclared_text(data: str) -> str | None:

@@ -24,7 +24,7 @@ from ..codes import CONTENT_MEDIA, CONTENT_REFERENCE, PROMPT_CHECK, TOOL_EXECUTE
 from ..request import Refusal
 from .base import LLM_CALL, PROMPT, Reading
 from .json import JsonError, parse_json
-from .media import MediaError, data_url, media_text, media_type_of, undeclared_text, without_markup_escapes
+from .media import MediaError, data_url, is_base64, media_text, media_type_of, undeclared_text, without_markup_escapes
 from .text import INNER, Place, TooMuchText, collect, collect_names, collect_repeated, place_name, shown
 
 # Every value may become a message, so this is lower than what the JSON reader could take.
@@ -213,7 +213,9 @@ class Prompt:
             self._attached.append(Message("file", text, inner))
             if not declared.startswith("image/"):  # SVG is both
                 return
-        elif (seen := undeclared_text(data) if encoded else data) is not None:
+        elif not encoded or not is_base64(data):  # a lax reader may take it as it stands
+            self._attached.append(Message("file", data, inner))
+        elif (seen := undeclared_text(data)) is not None:
             self._attached.append(Message("file", seen, inner))
         self._see(declared, "inline", "", len(data) * 3 // 4 if encoded else len(data), place)
 
