@@ -8,6 +8,7 @@ How a code block is read from the words behind its language:
     sh make           targets of the Makefile: they must exist
     sh manual         not run, for the reason in `MANUAL`
     python            run beside a running `kalguard up`
+    python sdk        run by tests/envoy/contracts/test_documented_clients.py, which has a vendor to talk to
     yaml KIND, json KIND   read by the reader of that kind; json without a kind must parse
     yaml route        fields of an Envoy route: a real Envoy reads the bundled configuration with them
     text              the output of the block above, `…` stands for anything
@@ -60,6 +61,7 @@ SECONDS: Final = 30
 
 # Blocks that nothing here can run: document, a part of the block, and why.
 MANUAL: Final = (
+    ("docs/agents.md", "envoy -c", "runs until it is stopped; both files are validated in the block above"),
     ("docs/audit.md", "/var/log/kalguard", "names places of an operator's machine"),
     ("docs/audit.md", "--follow", "follows the log until it is interrupted"),
     ("docs/envoy.md", "envoy -c", "runs until it is stopped; the configuration is validated in the block above"),
@@ -76,7 +78,7 @@ MANUAL: Final = (
 )
 TAGS: Final[Mapping[str, frozenset[str]]] = {
     "sh": frozenset({"", "up", "serve", "make", "manual"}),
-    "python": frozenset({""}),
+    "python": frozenset({"", "sdk"}),
     "yaml": frozenset(
         {"policy", "tools", "routes", "principals", "revocations", "settings", "envoy", "route", "istio"}
     ),
@@ -235,7 +237,7 @@ def test_what_a_document_shows_works_as_shown(path: Path, scratch: Place, up: Pl
                 _read(block, scratch, envoy_binary)
             elif block.tag == "serve":
                 servers.append(_serve(block, scratch))
-            elif block.language == "python":
+            elif block.language == "python" and not block.tag:
                 _check_output(block, up, up.run([sys.executable, "-c", up.local(block.text)]))
             elif block.language == "sh" and block.tag in ("", "up"):
                 place = up if block.tag else scratch
