@@ -33,6 +33,8 @@ MAX_MODEL: Final = 256
 # Actions of one request: each is asked of the policy and is one audit event.
 MAX_ACTIONS: Final = 64
 _MAX_IDENTIFIER: Final = 256
+# Types in use that are longer than this ("application/vnd.openxmlformats-…") cost only that they are read.
+_LONG_TYPE: Final = 32
 # JSON inside of JSON inside of JSON: deeper than any client writes it.
 _MAX_INNER: Final = 4
 
@@ -113,7 +115,7 @@ class Prompt:
         self._attached: list[Message] = []
         self._beside: list[Message] = []
         self._offered: list[str] = []
-        self._media: list[Action] = []
+        self._media = 0
         self._others: dict[Any, Action] = {}
 
     def say(self, role: str, text: str, place: Place) -> None:
@@ -199,8 +201,8 @@ class Prompt:
             raise BodyError(place, "must be a string")
         if name is not None:
             self.rest("file", name, (*place, INNER))
-        if type(media_type) is str and ";" in media_type:
-            self.rest("file", media_type, (*place, INNER))  # its parameters can say anything
+        if type(media_type) is str and (";" in media_type or len(media_type) > _LONG_TYPE):
+            self.rest("file", media_type, (*place, INNER))  # it, or its parameters, can say anything
         declared = media_type_of(media_type)
         if declared is None:
             raise BodyError(place, "has no valid media type")
@@ -281,6 +283,7 @@ class Prompt:
             self._others.setdefault(key, action)
 
     def _see(self, media_type: str, source: str, host: str, size: int, place: Place) -> None:
+        self._media += 1
         attributes = self._attributes(mediaType=media_type, source=source, bytes=size)
         if host:
             attributes["host"] = host
@@ -293,7 +296,7 @@ class Prompt:
         others = self._others.values()
         media = [action for action in others if action.name == CONTENT_MEDIA]
         if media:
-            found["mediaCount"] = len(media)
+            found["mediaCount"] = self._media  # those that no rule could tell apart are one action
             found["mediaTypes"] = tuple(dict.fromkeys(str(action.resource) for action in media))
         hosts = [str(action.attributes["host"]) for action in others if "host" in action.attributes]
         if hosts:

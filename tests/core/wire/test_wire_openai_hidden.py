@@ -59,6 +59,13 @@ def test_files_of_the_first_assistants_are_references(path: str, body: Any) -> N
     assert ("file:file-1", None) in explicit("azure", path, body)
 
 
+def test_equal_pictures_are_counted_each() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://cdn.test/a.png"}}
+    body = {"model": "m", "messages": [{"role": "user", "content": [picture] * 3}]}
+    prompt, media = read(request("openai", "/v1/chat/completions"), body).actions
+    assert (prompt.attributes["mediaCount"], media.attributes["host"]) == (3, "cdn.test")
+
+
 def test_a_picture_to_rank_is_media() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://evil.test/a.png"}}
     body = {"model": "m", "query": "hello", "documents": [{"content": [picture]}]}
