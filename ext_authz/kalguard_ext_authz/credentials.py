@@ -11,10 +11,12 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
-from kalguard_core.identity import credential_headers, looks_like_token
+from kalguard_core.identity import credential_headers, looks_like_token, offered_token
+from kalguard_core.request import Refusal
 
 from .settings import UpstreamSettings
 
@@ -67,7 +69,25 @@ VENDOR_QUERY: Final = frozenset(
 )
 
 
-_KEY_IN_PROTOCOL: Final = ("api-key.", "api_key.", "access-token.", "bearer", "authorization")
+# What names of other headers say of themselves: gateways keep making up new ones (cf-aig-authorization, helicone-auth).
+_MARKS: Final = (
+    "access-token",
+    "api-key",
+    "apikey",
+    "auth-key",
+    "authentic",
+    "authorization",
+    "bearer",
+    "jwt",
+    "subscription-key",
+)
+_ENDINGS: Final = ("-auth", "-secret", "-token")
+_BARE: Final = frozenset({"auth", "secret", "token"})
+_FORGERY_TOKENS: Final = ("csrf-token", "xsrf-token")  # they prove a page, and no caller
+_COMMON_NAME: Final = 64  # bytes; names up to here are remembered, which nobody should fill our memory with
+_KEY_IN_PROTOCOL: Final = ("api-key.", "api_key.", "access-token.", "access_token", "bearer", "authorization")
+# As a subprotocol of its own, each of these says that the next one is a key.
+_KEY_FOLLOWS: Final = frozenset({"access-token", "access_token", "api-key", "authorization", "bearer", "token"})
 
 
 class CredentialError(ValueError):
@@ -122,8 +142,16 @@ class Upstreams:
         return self._entries.get(context.get("upstream", ""), NO_ACCESS)
 
 
+def token_of(headers: Mapping[str, str]) -> str:
+    """The token of an allowed request, "" if it came without one."""
+    try:
+        return offered_token(headers) or ""
+    except Refusal:
+        return ""  # not of a request that was authenticated
+
+
 def headers_to_remove(headers: Mapping[str, str], access: Access) -> tuple[str, ...]:
-    """Names of the credential headers of the agent that must not go on, without the one that will be set."""
+    """Names of the known credential headers of the agent that must not go on, without the one that will be set."""
     if access.passthrough:
         return tuple(name for name in credential_headers(headers) if _is_ours(name, headers[name]))
     found = [*credential_headers(headers), *(name for name in VENDOR_HEADERS if name in headers)]
@@ -131,7 +159,20 @@ def headers_to_remove(headers: Mapping[str, str], access: Access) -> tuple[str, 
     return tuple(name for name in found if name != access.header)
 
 
-def query_to_remove(path: str, access: Access) -> list[str]:
+def other_headers_to_remove(headers: Mapping[str, str], access: Access, token: str) -> list[str]:
+    """As `headers_to_remove`, of those with names that nobody lists: what sounds like a credential, and whatever
+    holds `token`, cookies too."""
+    found = [] if access.passthrough else [name for name in headers if _sounds_secret(name)]
+    if token and token in "\n".join(headers.values()):
+        found += [name for name, value in headers.items() if token in value and name not in found]
+    if not found:
+        return found
+    # Names with a colon are no headers (the path is one of them); the subprotocols are looked at one by one.
+    kept = {"host", "sec-websocket-protocol", access.header, *headers_to_remove(headers, access)}
+    return [name for name in found if name not in kept and not name.startswith(":")]
+
+
+def query_to_remove(path: str, access: Access, token: str = "") -> list[str]:
     """Names, as they are written, of the query members of the agent that must not go on.
 
     Tokens never go on, whatever their name is. Envoy compares names as they are written, upstreams decode them.
@@ -142,9 +183,9 @@ def query_to_remove(path: str, access: Access) -> list[str]:
     names = dict.fromkeys(
         name
         for name, pair in ((pair.partition("=")[0], pair) for pair in query.split("&"))
-        if name != access.query and any(_is_credential(part, access.passthrough) for part in pair.split(";"))
+        if name != access.query and any(_is_credential(part, access.passthrough, token) for part in pair.split(";"))
     )
-    return [name for name in names if name]
+    return [name for name in names if name]  # Envoy removes no member without a name, and none can be a key
 
 
 def proxy_token(headers: Mapping[str, str]) -> str | None:
@@ -164,7 +205,7 @@ def proxy_token(headers: Mapping[str, str]) -> str | None:
     return text if looks_like_token(text) else None
 
 
-def websocket_protocols(headers: Mapping[str, str]) -> str | None:
+def websocket_protocols(headers: Mapping[str, str], access: Access, token: str = "") -> str | None:
     """What `sec-websocket-protocol` is to be, where the agent put a key into it as browsers must; None if it didn't.
 
     Source: https://platform.openai.com/docs/guides/realtime-websocket
@@ -173,16 +214,44 @@ def websocket_protocols(headers: Mapping[str, str]) -> str | None:
     if value is None:
         return None
     offered = [protocol.strip(" \t") for protocol in value.split(",")]
-    kept = [name for name in offered if not any(mark in name.lower() for mark in _KEY_IN_PROTOCOL)]
+    kept, follows = [], False
+    for name in offered:
+        lower = name.lower()
+        secret = looks_like_token(name) or (token != "" and token in name)
+        if not access.passthrough:
+            secret = secret or follows or any(mark in lower for mark in _KEY_IN_PROTOCOL)
+            follows = lower in _KEY_FOLLOWS
+            secret = secret or follows
+        if not secret:
+            kept.append(name)
     return None if kept == offered else ", ".join(kept)
 
 
-def _is_credential(member: str, passthrough: bool) -> bool:
-    name, _, value = member.partition("=")
-    if looks_like_token(unquote_plus(value)):
+def _sounds_secret(name: str) -> bool:
+    return _sounds_secret_at_all(name) if len(name) > _COMMON_NAME else _sounds_secret_often(name)
+
+
+def _sounds_secret_at_all(name: str) -> bool:
+    return (
+        name in _BARE
+        or any(mark in name for mark in _MARKS)
+        or (name.endswith(_ENDINGS) and not name.endswith(_FORGERY_TOKENS))
+    )
+
+
+_sounds_secret_often = lru_cache(maxsize=2048)(_sounds_secret_at_all)
+
+
+def _is_credential(member: str, passthrough: bool, token: str) -> bool:
+    text = unquote_plus(member)
+    if token and token in text:
         return True
-    # some servers read `key[]=` as `key`, and no vendor minds case
-    return not passthrough and unquote_plus(name).partition("[")[0].strip().casefold() in VENDOR_QUERY
+    name, _, value = member.partition("=")
+    name = unquote_plus(name)
+    if any(looks_like_token(word) for word in (name, *unquote_plus(value).split())):
+        return True
+    # some servers read `key[]=` as `key`, some end a name at a NUL, and no vendor minds case
+    return not passthrough and name.partition("[")[0].partition("\0")[0].strip().casefold() in VENDOR_QUERY
 
 
 def _is_ours(name: str, value: str) -> bool:

@@ -33,8 +33,10 @@ from .credentials import (
     Access,
     Upstreams,
     headers_to_remove,
+    other_headers_to_remove,
     proxy_token,
     query_to_remove,
+    token_of,
     websocket_protocols,
 )
 from .request_id import new_request_id, sane_request_id
@@ -146,6 +148,8 @@ class CheckService:
         if reply is None:
             # Only whom we believe gets a credential, and a route is what they say that it is.
             access = self._upstreams.access(request.context) if self._trusted else NO_ACCESS
+            if request.kind == "proxy" and not access.passthrough:
+                access = NO_ACCESS  # it would go wherever the agent says
             return _allowed(request, decision, access)
         response = CheckResponse()
         _describe(response, decision.outcome, *_facts(decision))
@@ -180,10 +184,12 @@ def _allowed(request: AgentRequest, decision: Decision, access: Access) -> Check
             for name in headers
             if name.startswith("x-kalguard-") and name not in ours and name != "x-kalguard-token"
         )
+    token = token_of(headers)
+    ok.headers_to_remove.extend(other_headers_to_remove(headers, access, token))
     # Never into the template: what is kept there outlives a rotation, and is shared.
     if access.header:
         _set(ok.headers, access.header, access.value)
-    protocols = None if access.passthrough else websocket_protocols(headers)
+    protocols = websocket_protocols(headers, access, token)
     if protocols:
         _set(ok.headers, "sec-websocket-protocol", protocols)
     elif protocols is not None:
@@ -191,7 +197,7 @@ def _allowed(request: AgentRequest, decision: Decision, access: Access) -> Check
     if access.query:
         ok.query_parameters_to_set.add(key=access.query, value=access.value)
     if "?" in request.path:
-        ok.query_parameters_to_remove.extend(query_to_remove(request.path, access))
+        ok.query_parameters_to_remove.extend(query_to_remove(request.path, access, token))
     return response
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -139,6 +140,13 @@ class UpstreamSettings(BaseModel):
         return self
 
 
+def _fixed(upstreams: dict[str, UpstreamSettings]) -> dict[str, UpstreamSettings]:
+    proxy = upstreams.get("forward_proxy")
+    if proxy is not None and proxy.credential is not None:
+        raise ValueError("forward_proxy can have passthrough only: a credential would go wherever an agent says")
+    return upstreams
+
+
 class Settings(BaseModel):
     """All settings of `kalguard serve`. Field `policy_path` is variable KALGUARD_POLICY_PATH and key `policy_path`."""
 
@@ -180,7 +188,7 @@ class Settings(BaseModel):
     revocations_path: Path | None = Field(None, description="Revoked token hashes, token ids and agents.")
     principals_path: Path | None = Field(None, description="mTLS principals and the agents they are.")
 
-    upstreams: Annotated[dict[str, UpstreamSettings], BeforeValidator(_mapping)] = Field(
+    upstreams: Annotated[dict[str, UpstreamSettings], BeforeValidator(_mapping), AfterValidator(_fixed)] = Field(
         {}, description="Credentials of upstreams, by the name of the upstream; see docs/credentials.md."
     )
 

@@ -25,6 +25,7 @@ from kalguard_ext_authz.credentials import (
     CredentialError,
     Upstreams,
     headers_to_remove,
+    other_headers_to_remove,
     proxy_token,
     query_to_remove,
 )
@@ -120,6 +121,7 @@ def test_one_line_end_of_an_editor_does_not_count(ending: bytes) -> None:
         ("openai_openai: {credential: {env: A}, header: Authorization}", "lower case"),
         ("openai_openai: {credential: {env: A}, scheme: 'a b'}", "one word"),
         ("openai_openai: {credential: {env: A}, query: 'a&b'}", "plain name"),
+        ("forward_proxy: {credential: {env: A}}", "wherever an agent says"),
         ("[openai_openai]", "mapping"),
     ],
 )
@@ -157,6 +159,7 @@ def answered(
     headers: dict[str, str] | None = None,
     trusted: bool = True,
     host: str = "gate",
+    kind: str = "openai",
 ) -> CheckResponse:
     upstreams = Upstreams()
     for name, access in entries.items():
@@ -168,7 +171,7 @@ def answered(
     http_request = message.attributes.request.http
     http_request.method, http_request.path, http_request.host = "GET", path, host
     http_request.headers.update(headers or {})
-    message.attributes.context_extensions.update({"kind": "openai", "prefix": "/openai", "upstream": upstream})
+    message.attributes.context_extensions.update({"kind": kind, "prefix": "/openai", "upstream": upstream})
     return asyncio.run(service.check(message, None))
 
 
@@ -268,12 +271,68 @@ def test_our_token_is_taken_out_of_whatever_header_it_came_in(token_in: str) -> 
         ("X-Amz-Signature=a&X-Amz-Credential=b", ["X-Amz-Signature", "X-Amz-Credential"]),
         (f"anything={JWT}", ["anything"]),
         (f"anything={JWT.replace('.', '%2E')}", ["anything"]),
+        (f"a=Bearer%20{JWT}&b=bearer+{JWT}", ["a", "b"]),
+        (JWT, [JWT]),
+        (f"n=1&a=x{JWT}y", ["a"]),
+        ("key%00=a&key%00[]=b", ["key%00", "key%00[]"]),
         ("monkey=1&keys=2&tokens=3&q=key", []),
         ("&&=&=key", []),
     ],
 )
 def test_every_member_of_the_query_that_holds_a_credential_is_taken_out(query: str, gone: list[str]) -> None:
-    assert query_to_remove(f"/x?{query}", NO_ACCESS) == gone
+    assert query_to_remove(f"/x?{query}", NO_ACCESS, JWT) == gone
+
+
+@pytest.mark.parametrize(
+    ("name", "goes"),
+    [
+        ("x-serverless-authorization", True),
+        ("cf-aig-authorization", True),
+        ("helicone-auth", True),
+        ("x-portkey-api-key", True),
+        ("apikey", True),
+        ("token", True),
+        ("x-vault-token", True),
+        ("x-goog-iap-jwt-assertion", True),
+        (f"x-{'a' * 5000}-api-key", True),
+        ("x-csrf-token", False),
+        ("idempotency-key", False),
+        ("sec-websocket-key", False),
+        ("anthropic-version", False),
+        ("openai-organization", False),
+        ("mcp-session-id", False),
+        ("cookie", False),
+    ],
+)
+def test_a_header_that_sounds_like_a_credential_is_taken_out_unless_it_may_pass(name: str, goes: bool) -> None:
+    for access, gone in (
+        (NO_ACCESS, goes),
+        (Access(header=name, value=REAL), False),
+        (Access(passthrough=True), False),
+    ):
+        assert other_headers_to_remove({name: VENDOR}, access, JWT) == ([name] if gone else [])
+
+
+def test_our_token_leaves_in_no_header_whatever_its_name() -> None:
+    headers = {
+        ":path": f"/x?a={JWT}",
+        "host": "gate",
+        "authorization": f"Bearer {JWT}",
+        "x-note": JWT,
+        "cookie": f"a=b; session={JWT}",
+        "sec-websocket-protocol": f"chat, {JWT}",
+        "accept": "*/*",
+    }
+    for upstream in ("openai_openai", "http_web", "none"):
+        response = answered(ENTRIES, upstream=upstream, headers=headers)
+        assert set(response.ok_response.headers_to_remove) >= {"x-note", "cookie"}
+        assert not {":path", "host", "accept"} & set(response.ok_response.headers_to_remove)
+        assert put_in(response)["sec-websocket-protocol"] == "chat"
+
+
+def test_what_an_agent_says_by_proxy_gets_no_credential() -> None:
+    for kind, given in (("openai", True), ("proxy", False)):
+        assert (REAL in str(answered(ENTRIES, kind=kind, path="http://api.openai.com/"))) == given
 
 
 @pytest.mark.parametrize(
@@ -282,6 +341,9 @@ def test_every_member_of_the_query_that_holds_a_credential_is_taken_out(query: s
         ("realtime, openai-insecure-api-key.sk-own, openai-beta.realtime-v1", "realtime, openai-beta.realtime-v1"),
         ("openai-insecure-api-key.sk-own", ""),
         ("realtime", None),
+        ("access_token, sk-own, chat", "chat"),
+        ("Bearer, sk-own", ""),
+        (f"chat, {JWT}", "chat"),
     ],
 )
 def test_a_key_that_a_browser_hides_in_the_websocket_protocol_is_taken_out(offered: str, kept: str | None) -> None:

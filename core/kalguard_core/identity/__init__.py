@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .authenticator import CREDENTIAL_HEADERS, Authenticator, credential_headers
+from .authenticator import CREDENTIAL_HEADERS, Authenticator, credential_headers, offered_token
 from .identity import Identity
 from .issuing import issue_token, load_private_key, public_keys
 from .jws import MalformedToken, looks_like_token
@@ -26,6 +26,7 @@ __all__ = [
     "issue_token",
     "load_private_key",
     "looks_like_token",
+    "offered_token",
     "public_keys",
     "read_unverified",
 ]
