@@ -16,7 +16,7 @@ from echo_upstream import EchoUpstream, running_echo
 from envoy_lab import AuthzStub
 from kalguard_ext_authz.envoy.process import EnvoyProcess
 from kalguard_ext_authz.envoy.render import Sidecar, render
-from kalguard_ext_authz.envoy.targets import Pipe, Socket, Upstream
+from kalguard_ext_authz.envoy.targets import Intercept, Pipe, Socket, Upstream
 from stack import Stack, running_stack
 from support import free_port, make_token
 
@@ -26,6 +26,7 @@ rules:
   - id: tunnels
     match: {actions: ["http:connect", "http:address"], resources: ["localhost:*", "127.0.0.1:*", "*.openai.com:443"]}
     decision: allow
+  - {id: taken-apart, match: {actions: ["http:connect"], resources: ["api.mistral.ai:*"]}, decision: allow}
   - {id: secret, match: {resources: ["*/secret*"]}, decision: deny, reason: not this path}
   - {id: web, match: {actions: ["http:request"], resources: ["localhost:*", "127.0.0.1:*"]}, decision: allow}
 """
@@ -58,7 +59,9 @@ def lab(envoy_binary: Path, module_socket_directory: Path) -> Iterator[Lab]:
             Upstream.parse("openai", "openai=https://models.example.com"),
             Upstream.parse("mcp", "tools=https://tools.example.com/mcp"),
         )
-        sidecar = {"proxy": Socket("127.0.0.1", port), "proxy_inside": True}
+        listener = Socket("127.0.0.1", echo.port)
+        intercepts = tuple(Intercept(host, listener) for host in ("api.mistral.ai", "api.cohere.com"))
+        sidecar = {"proxy": Socket("127.0.0.1", port), "proxy_inside": True, "intercepts": intercepts}
         with running_stack(
             module_socket_directory, envoy_binary, echo.url, policy=POLICY, upstreams=upstreams, sidecar=sidecar
         ) as stack:
@@ -75,6 +78,20 @@ def test_a_tunnel_to_an_allowed_host_carries_what_it_is_given(lab: Lab) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
     assert lab.echo.last().target == "/through/the/tunnel"
     assert JWT not in str(lab.echo.last())
+
+
+def test_an_intercepted_tunnel_ends_at_the_operators_listener_if_a_rule_allows_it(lab: Lab) -> None:
+    with socket.create_connection(("127.0.0.1", lab.port), 10) as connection:
+        head = f"CONNECT api.mistral.ai:443 HTTP/1.1\r\nhost: api.mistral.ai:443\r\nx-kalguard-token: {JWT}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /taken/apart HTTP/1.1\r\nhost: api.mistral.ai\r\nconnection: close\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert lab.echo.last().target == "/taken/apart"
+    for target in ("api.cohere.com:443", "api.mistral.ai:8443", "API.mistral.ai:443"):
+        assert lab.connect(target)[0] == 403, target
+    with httpx.Client(proxy=lab.proxy(), timeout=20) as client:
+        assert client.get("http://api.mistral.ai:443/").status_code == 403
 
 
 def test_curl_is_told_the_proxy_and_the_token_by_the_environment_alone(lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -49,6 +50,23 @@ COMMITTED = {
 
 
 # -- what is rendered -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "guarded"),
+    [
+        ("https://api.example.com/v1", {"api.example.com"}),
+        ("http://10.0.0.7:8000", {"10.0.0.7"}),
+        ("http://[2001:DB8:0:0::7]:8000", {"[2001:db8::7]"}),
+        ("http://127.0.0.1:8000", {"localhost", "*.localhost", "127.*", "[::1]"}),
+        ("http://[::1]:8000", {"localhost", "*.localhost", "127.*", "[::1]"}),
+        ("http://localhost:8000", {"localhost", "*.localhost", "127.*", "[::1]"}),
+    ],
+)
+def test_the_forward_proxy_knows_the_hosts_of_models_as_requests_write_them(url: str, guarded: set[str]) -> None:
+    sidecar = Sidecar(upstreams=(Upstream.parse("openai", f"m={url}"),), proxy=Socket("127.0.0.1", 1))
+    (said,) = set(re.findall(r"guarded: (.*)", render(sidecar)))
+    assert set(said.strip("'").split(",")) == guarded
 
 
 @pytest.mark.parametrize("name", COMMITTED)

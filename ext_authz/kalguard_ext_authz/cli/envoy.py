@@ -69,6 +69,12 @@ def envoy() -> None:
 @click.option("--listen-client-ca", metavar="FILE", default="", help="Agents must show a certificate of this CA (PEM).")
 @click.option("--forward-proxy", metavar="IP:PORT", help="Also serve as forward proxy (HTTP_PROXY, HTTPS_PROXY) there.")
 @click.option("--proxy-private", is_flag=True, help="Names may resolve to private addresses in the forward proxy.")
+@click.option(
+    "--intercept",
+    metavar="HOST=IP:PORT",
+    multiple=True,
+    help="Tunnels of the forward proxy to HOST:443 end at this listener of yours instead (repeatable).",
+)
 @click.option("--max-body", metavar="BYTES", type=int, default=5 << 20, show_default=True, help="More is a 413.")
 @click.option(
     "--authz-timeout", metavar="SECONDS", type=float, default=2.0, show_default=True, help="Then it is a denial."
@@ -142,7 +148,7 @@ def _sidecar(options: dict[str, object]) -> Sidecar:
 
     from ..envoy.providers import provider
     from ..envoy.render import DEFAULT_CA_FILE, DEFAULT_UPSTREAMS, AuthzTls, ListenTls, Sidecar
-    from ..envoy.targets import EnvoyConfigError, Pipe, Socket, Upstream, parse_target
+    from ..envoy.targets import EnvoyConfigError, Intercept, Pipe, Socket, Upstream, parse_target
 
     def word(name: str) -> str:
         return str(options[name] or "")
@@ -205,5 +211,6 @@ def _sidecar(options: dict[str, object]) -> Sidecar:
         listen_tls=ListenTls(*tls) if all(tls[:2]) else None,
         proxy=Socket.parse(word("forward_proxy"), "--forward-proxy") if word("forward_proxy") else None,
         proxy_inside=bool(options["proxy_private"]),
+        intercepts=tuple(map(Intercept.parse, words("intercept"))),
         aws_credentials=word("aws_credentials"),
     )

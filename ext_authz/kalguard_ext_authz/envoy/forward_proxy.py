@@ -1,7 +1,8 @@
 """The forward proxy: a listener for agents that use HTTP_PROXY and HTTPS_PROXY.
 
 Rules of this file: ext_authz is asked before a name is even resolved. A name that resolves to an address inside is no
-way in: what policy was asked about is the name. Sources: envoy.extensions.filters.http.dynamic_forward_proxy.v3;
+way in: what policy was asked about is the name. A tunnel that may lead to a model because somebody takes it apart can
+lead nowhere but to who does. Sources: envoy.extensions.filters.http.dynamic_forward_proxy.v3;
 IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890).
 """
 
@@ -20,6 +21,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager i
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.xds.core import v3 as xds
+
+from .targets import Intercept
 
 PROXY_CLUSTER: Final = "forward_proxy"
 DYNAMIC_FILTER: Final = "envoy.filters.http.dynamic_forward_proxy"
@@ -57,7 +60,11 @@ def proxy_filter(inside: bool) -> hcm.HttpFilter:
 
 
 def proxy_routes(
-    ext_authz_name: str, guarded: tuple[str, ...], idle: timedelta, longest: timedelta
+    ext_authz_name: str,
+    guarded: tuple[str, ...],
+    intercepts: tuple[Intercept, ...],
+    idle: timedelta,
+    longest: timedelta,
 ) -> list[route.Route]:
     """CONNECT, and requests whose target is a whole URL. `guarded`: hosts that have routes of their own."""
     context = {"kind": "proxy", "upstream": PROXY_CLUSTER}
@@ -65,13 +72,20 @@ def proxy_routes(
         context["guarded"] = ",".join(guarded)
     upgrades = route.RouteActionUpgradeConfig
 
-    def one(name: str, match: route.RouteMatch, upgrade: route.RouteActionUpgradeConfig, unread: bool) -> route.Route:
-        settings = ext_authz.CheckSettings(context_extensions=context, disable_request_body_buffering=unread)
+    def one(
+        name: str,
+        match: route.RouteMatch,
+        upgrade: route.RouteActionUpgradeConfig,
+        unread: bool,
+        intercept: Intercept | None = None,
+    ) -> route.Route:
+        said = context | ({"intercepted": intercept.host} if intercept else {})
+        settings = ext_authz.CheckSettings(context_extensions=said, disable_request_body_buffering=unread)
         return route.Route(
             name=name,
             match=match,
             route=route.RouteAction(
-                cluster=PROXY_CLUSTER,
+                cluster=intercept.cluster if intercept else PROXY_CLUSTER,
                 timeout=timedelta(0),
                 idle_timeout=idle,
                 max_stream_duration=route.RouteActionMaxStreamDuration(max_stream_duration=longest),
@@ -81,16 +95,22 @@ def proxy_routes(
             typed_per_filter_config={ext_authz_name: Any.pack(ext_authz.ExtAuthzPerRoute(check_settings=settings))},
         )
 
+    # What flows in a tunnel is no body: to wait for its end would be to wait for ever.
+    tunnel = upgrades(upgrade_type="CONNECT", connect_config=route.RouteActionUpgradeConfigConnectConfig())
+    connect = route.RouteMatchConnectMatcher()
     return [
-        # What flows in a tunnel is no body: to wait for its end would be to wait for ever.
-        one(
-            "connect",
-            route.RouteMatch(connect_matcher=route.RouteMatchConnectMatcher()),
-            upgrades(upgrade_type="CONNECT", connect_config=route.RouteActionUpgradeConfigConnectConfig()),
-            unread=True,
+        *(
+            one(each.cluster, route.RouteMatch(connect_matcher=connect, headers=[_to(each.host)]), tunnel, True, each)
+            for each in intercepts
         ),
+        one("connect", route.RouteMatch(connect_matcher=connect), tunnel, unread=True),
         one("proxy", route.RouteMatch(prefix="/"), upgrades(upgrade_type="websocket"), unread=False),
     ]
+
+
+def _to(host: str) -> route.HeaderMatcher:
+    # in one spelling; who writes another meets the route that refuses models
+    return route.HeaderMatcher(name=":authority", string_match=matcher.StringMatcher(exact=f"{host}:443"))
 
 
 def proxy_cluster(inside: bool, buffer_limit: int) -> cluster.Cluster:

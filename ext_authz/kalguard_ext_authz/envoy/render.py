@@ -43,7 +43,7 @@ from envoy_data_plane.google.protobuf import Any, Struct
 from .forward_proxy import proxy_cluster, proxy_filter, proxy_routes
 from .replies import REQUEST_ID, local_replies
 from .signing import signing_filters
-from .targets import EnvoyConfigError, Pipe, Socket, Upstream
+from .targets import EnvoyConfigError, Intercept, Pipe, Socket, Upstream
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
 EXT_AUTHZ_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
@@ -135,7 +135,8 @@ class Sidecar:
     `access_log`: a file, "" for stdout. `admin`: a Unix socket, never TCP (its port answers
     `POST /quitquitquit` to anyone). `ca_file`: PEM bundle that https upstreams are checked against.
     `proxy`: where the forward proxy listens; None for none. `proxy_inside`: names may resolve to private and
-    loopback addresses there. `aws_credentials`: AWS credentials file of signed upstreams, "" for AWS' usual chain.
+    loopback addresses there. `intercepts`: hosts whose tunnels end at a listener of the operator's.
+    `aws_credentials`: AWS credentials file of signed upstreams, "" for AWS' usual chain.
     Raises `EnvoyConfigError` when the parts do not fit together.
     """
 
@@ -152,6 +153,7 @@ class Sidecar:
     listen_tls: ListenTls | None = None
     proxy: Socket | None = None
     proxy_inside: bool = False
+    intercepts: tuple[Intercept, ...] = ()
     aws_credentials: str = ""
 
     def __post_init__(self) -> None:
@@ -170,6 +172,10 @@ class Sidecar:
             raise EnvoyConfigError(f"--forward-proxy {self.proxy}: a listener needs an IP address, not a name")
         if self.proxy == self.listen:
             raise EnvoyConfigError(f"--forward-proxy {self.proxy}: --listen is there already")
+        if self.intercepts and self.proxy is None:
+            raise EnvoyConfigError(f"--intercept {self.intercepts[0].host}: needs --forward-proxy")
+        if len({each.host for each in self.intercepts}) < len(self.intercepts):
+            raise EnvoyConfigError("--intercept: each host once")
         if not 0 < self.max_body <= MAX_BODY_CEILING:
             raise EnvoyConfigError(f"--max-body {self.max_body}: expected 1 to {MAX_BODY_CEILING} bytes")
         if not 0.001 <= self.authz_timeout <= 300:
@@ -234,6 +240,7 @@ def _bootstrap(sidecar: Sidecar) -> bootstrap.Bootstrap:
                 _http_api_cluster(sidecar),
                 *(_upstream_cluster(sidecar, upstream) for upstream in sidecar.upstreams),
                 *([proxy_cluster(sidecar.proxy_inside, sidecar.buffer_limit)] if sidecar.proxy else []),
+                *(_cluster(sidecar, each.cluster, each.listener, _http1(HTTP_IDLE)) for each in sidecar.intercepts),
             ],
         ),
         overload_manager=_overload_manager(),
@@ -310,7 +317,8 @@ def _agents_tls(files: ListenTls) -> core.TransportSocket:
 
 def _proxy_manager(sidecar: Sidecar) -> hcm.HttpConnectionManager:
     """As for agents' calls, but the host is the agent's choice: its port counts, and policy is asked about it."""
-    guarded = tuple(dict.fromkeys(each.socket.host for each in sidecar.upstreams if each.kind not in _OPEN_KINDS))
+    closed = (each for each in sidecar.upstreams if each.kind not in _OPEN_KINDS)
+    guarded = tuple(dict.fromkeys(name for each in closed for name in each.socket.names))
     manager = _connection_manager(sidecar)
     manager.stat_prefix = "proxy"
     manager.strip_any_host_port = False
@@ -318,7 +326,9 @@ def _proxy_manager(sidecar: Sidecar) -> hcm.HttpConnectionManager:
         name="proxy",
         virtual_hosts=[
             route.VirtualHost(
-                name="proxy", domains=["*"], routes=proxy_routes(EXT_AUTHZ, guarded, HTTP_IDLE, MAX_STREAM)
+                name="proxy",
+                domains=["*"],
+                routes=proxy_routes(EXT_AUTHZ, guarded, sidecar.intercepts, HTTP_IDLE, MAX_STREAM),
             )
         ],
     )

@@ -55,6 +55,9 @@ _SERVICE_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "._")
 _PATH_LETTERS: Final = frozenset(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/")
 
 
+_LOOPBACK: Final = ("localhost", "*.localhost", "127.*", "[::1]")
+
+
 class EnvoyConfigError(ValueError):
     """A setting that no Envoy configuration can be made of. `str()` names the option and the problem."""
 
@@ -74,6 +77,17 @@ class Socket:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """How a host in a request names this one: in the one spelling of an address, and loopback in all."""
+        if not self.is_ip:
+            loopback = self.host == "localhost" or self.host.endswith(".localhost")
+            return _LOOPBACK if loopback else (self.host,)
+        address = ipaddress.ip_address(self.host)
+        if address.is_loopback:
+            return _LOOPBACK
+        return (f"[{address.compressed}]" if address.version == 6 else str(address),)
 
     @classmethod
     def parse(cls, text: str, option: str) -> Socket:
@@ -110,6 +124,35 @@ class Pipe:
         if not path.isprintable():
             raise EnvoyConfigError(f"{option} {text!r}: unprintable characters in a path")
         return cls(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Intercept:
+    """A host whose tunnels the forward proxy leads to a listener of the operator's, which takes them apart.
+
+    `host`: a DNS name; port 443 is meant. `listener`: an IP address and a port.
+    """
+
+    host: str
+    listener: Socket
+
+    @property
+    def cluster(self) -> str:
+        """Name of the Envoy cluster."""
+        return f"intercept_{self.host}"
+
+    @classmethod
+    def parse(cls, text: str) -> Intercept:
+        """`HOST=IP:PORT`. Raises `EnvoyConfigError`."""
+        name, equals, place = text.partition("=")
+        where = f"--intercept {text!r}"
+        if not equals:
+            raise EnvoyConfigError(f"{where}: expected HOST=IP:PORT, like api.openai.com=127.0.0.1:10443")
+        host = _host(name, where)
+        listener = Socket.parse(place, "--intercept")
+        if _is_ip(host) or not listener.is_ip:
+            raise EnvoyConfigError(f"{where}: expected a name before the = and an IP address behind it")
+        return cls(host, listener)
 
 
 def parse_target(text: str, option: str) -> Socket | Pipe:
