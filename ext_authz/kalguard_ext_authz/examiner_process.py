@@ -7,8 +7,8 @@ Rules of this file:
 - It never outlives us, and it never takes the processor from the event loop.
 - What comes back was made from an agent's text by native code, so only values of known types are read from it.
 
-At the top of this file nothing but the standard library is imported: the rest comes with the first task, when the
-process is polite already.
+At the top of this file nothing but the standard library is imported: the rest comes when the process is polite
+already, before the first task does, for it takes longer than a caller waits on a busy machine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import ctypes
 import io
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
@@ -218,6 +219,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # they end or reload the gate, which ends us when it needs us no more
     _behave()
     with socket.socket(fileno=0) as channel, contextlib.suppress(EOFError, ConnectionError):
+        if not select.select((channel,), (), (), 0)[0]:  # else somebody waits already, perhaps for less than all of it
+            _warm_up()
         _serve(channel)
 
 
@@ -228,6 +231,15 @@ def _behave() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # busy in native code, we would not see the socket
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), encoding="ascii")
+
+
+def _warm_up() -> None:
+    """Load what every task needs."""
+    from kalguard_core import examination  # noqa: F401
+    from kalguard_core.firewall.rulepack import rule_pack
+    from kalguard_core.wire import registry  # noqa: F401
+
+    rule_pack()
 
 
 def _serve(channel: socket.socket) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -41,6 +41,8 @@ from .sinks import open_sink
 from .state import State
 from .workers import LargeBodyWorker
 
+# Whoever starts us or waits for us has the processor first.
+PREPARE_SECONDS: Final = 1.0
 _log = structlog.get_logger("kalguard.serve")
 
 
@@ -58,6 +60,7 @@ class Application:
         self._servers: list[HttpServer] = []
         self._grpc: GrpcServer | None = None
         self._large = LargeBodyWorker()
+        self._preparing: asyncio.TimerHandle | None = None
         self._inflight = InFlight(settings.agent_max_calls, settings.agent_max_bytes)
         self.metrics.build(version("kalguard"))
         self.metrics.in_flight(lambda: self._inflight.calls, lambda: self._inflight.bytes)
@@ -96,6 +99,7 @@ class Application:
         # What exists now lives as long as the process: the garbage collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        self._preparing = asyncio.get_running_loop().call_later(PREPARE_SECONDS, self._large.prepare)
         self._spawn(self._audit.run())
         if self.settings.policy_watch:
             self._spawn(self._documents.watch())
@@ -145,6 +149,8 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._preparing is not None:
+            self._preparing.cancel()
         self._large.close()
         await self._audit.close()
 

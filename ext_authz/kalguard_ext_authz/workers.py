@@ -2,7 +2,8 @@
 
 Rules of this file: the event loop never waits for a large body, and an agent that sends many of them waits
 behind its own, not in front of others. A body that kills the process, or keeps it too long, is refused, and nobody
-else's.
+else's. A process is there before the body is: to start one takes a second, and on a busy machine more than the 2 s
+that Envoy waits.
 
 Why a process: reading and scoring holds Python's global lock for 5 to 12 ms at a time, and a thread that does it
 would hold up the event loop as long. Why a thread beside it: to hash a body and to hand megabytes to a socket
@@ -32,9 +33,9 @@ T = TypeVar("T")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 DEADLINE_SECONDS: Final = 10.0  # for one body, the start of the process included; 5 MiB take 0.15 s
-IDLE_SECONDS: Final = 300.0  # then the process is ended, and its memory is free
+IDLE_SECONDS: Final = 300.0  # then a new process takes its place, and its memory is free
 TRIM_SECONDS: Final = 2.0  # after the last large body
-MAX_RSS_BYTES: Final = 512 * 1024 * 1024  # of the process after a body; a new one has a tenth of it
+MAX_RSS_BYTES: Final = 512 * 1024 * 1024  # of the process after a body; a new one has 50 MiB
 _log = structlog.get_logger("kalguard.workers")
 
 
@@ -108,7 +109,8 @@ class FairThread:
 
 
 class LargeBodyWorker:
-    """Implements `kalguard_core.examination.LargeBodies` with one process, which starts with the first body.
+    """Implements `kalguard_core.examination.LargeBodies` with one process, which starts with `prepare` or the first
+    body. Once there was one, there always is.
 
     One is enough: large bodies are rare, and a second would take a core from the calls of everybody.
     """
@@ -128,11 +130,16 @@ class LargeBodyWorker:
         self._thread = FairThread()
         self._process: ExaminerProcess | None = None
         self._timers: list[asyncio.TimerHandle] = []
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
         """Of the process; None while there is none."""
         return None if self._process is None else self._process.pid
+
+    def prepare(self) -> None:
+        """Start the process, so that the first body need not wait for it."""
+        self._thread.soon(self._start)
 
     async def examine(
         self, agent_id: str, task: Task, digest: Callable[[bytes], str]
@@ -143,6 +150,7 @@ class LargeBodyWorker:
 
     def close(self) -> None:
         """End the process and the thread, whatever they do."""
+        self._closed = True
         self._cancel_timers()
         if self._process is not None:
             self._process.kill()
@@ -158,9 +166,10 @@ class LargeBodyWorker:
             self._process = None
             problem = f"large body of {len(task.body)} bytes not examined: {error}"
             _log.error("examiner_lost", request_id=task.request.id, problem=problem)
+            self._start()
             return name, Refusal(ErrorCode.INTERNAL, "internal error", detail=problem)
         if process.rss_bytes > self._max_rss_bytes:
-            self._end()
+            self._renew()
         return name, result
 
     def _living(self) -> ExaminerProcess:
@@ -170,18 +179,31 @@ class LargeBodyWorker:
             self._process = ExaminerProcess()
         return self._process
 
+    def _start(self) -> None:
+        if self._closed:
+            return
+        try:
+            self._living()
+        except OSError as error:  # the next body tries again, and is refused if that fails too
+            _log.error("examiner_not_started", problem=str(error))
+
+    def _renew(self) -> None:
+        self._end()
+        self._start()
+
     def _end(self) -> None:
         if self._process is not None:
             self._process.end()
             self._process = None
 
     def _rest_later(self) -> None:
-        """Give memory back when no large body came for a while: first what is left of them here, then the process."""
+        """Give memory back when no large body came for a while: first what is left of them here, then what the
+        process keeps."""
         self._cancel_timers()
         loop = asyncio.get_running_loop()
         self._timers = [
             loop.call_later(self._trim_seconds, self._thread.soon, _trim),
-            loop.call_later(self._idle_seconds, self._thread.soon, self._end),
+            loop.call_later(self._idle_seconds, self._thread.soon, self._renew),
         ]
 
     def _cancel_timers(self) -> None:

@@ -151,18 +151,33 @@ async def test_signals_that_are_meant_for_the_gate_do_not_end_the_process() -> N
 async def test_a_process_that_keeps_too_much_memory_is_replaced() -> None:
     async with a_worker(max_rss_bytes=1) as worker:
         first = (await examined(worker, "well"))["pid"]
-        assert worker.pid is None
+        assert worker.pid not in (None, first), "the next body does not wait for it"
         assert (await examined(worker, "well"))["pid"] != first
 
 
-async def test_an_idle_process_is_ended_and_memory_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_finds_a_process_that_was_prepared() -> None:
+    async with a_worker() as worker:
+        worker.prepare()
+        async with asyncio.timeout(5):
+            while worker.pid is None:
+                await asyncio.sleep(0.01)
+        prepared = worker.pid
+        worker.prepare()
+        assert (await examined(worker, "well"))["pid"] == prepared
+
+
+async def test_an_idle_process_gives_its_place_to_a_fresh_one_and_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
     trimmed: list[int] = []
     monkeypatch.setattr(workers, "_MALLOC_TRIM", trimmed.append)
     async with a_worker(idle_seconds=0.3, trim_seconds=0.01) as worker:
         first = (await examined(worker, "well"))["pid"]
         await until_gone(first)
         assert trimmed == [0]
-        assert (await examined(worker, "well"))["pid"] != first
+        async with asyncio.timeout(5):
+            while worker.pid is None:
+                await asyncio.sleep(0.01)
+        fresh = worker.pid
+        assert (await examined(worker, "well"))["pid"] == fresh != first
 
 
 async def test_closing_does_not_wait_for_a_body_that_hangs() -> None:
