@@ -57,7 +57,8 @@ KINDS = (
     Kind(
         "chat of another media type", "/openai/v1/chat/completions", "x", 415, headers=(("content-type", "text/plain"),)
     ),
-    Kind("unknown model endpoint", "/openai/v1/embeddings", {"input": "x"}, 404),
+    Kind("unknown model endpoint", "/openai/v1/no/such/thing", {"input": "x"}, 404),
+    Kind("model endpoint without a model", "/openai/v1/embeddings", {"input": "x"}, 400),
     Kind("wrong method", "/openai/v1/chat/completions", None, 405, method="PUT"),
     Kind("tool allowed", "/mcp/tools", call("search", query="x"), 200),
     Kind("tool denied", "/mcp/tools", call("delete_file", path="/"), 200),
