@@ -41,7 +41,7 @@ from .mcp_methods import (
     plain_name,
     plain_uri,
 )
-from .media import MediaError, media_text, media_type_of
+from .media import MediaError, media_text, media_type_of, undeclared_text
 from .prompt import BodyError, unwrap
 from .text import INNER, MAX_TEXTS, Place, TooMuchText, collect, collect_names, place_name, shown
 
@@ -57,6 +57,10 @@ _CAPABILITIES: Final = (Capability.TOOL_READ.value,)
 
 _MAX_RESOURCES: Final = 63
 _MAX_MEDIA: Final = 63
+# Each is asked of the policy, and is one audit event.
+_MAX_ACTIONS: Final = 128
+# How the tools of others are named; a rule about one of them is not about a server's tool that calls itself so.
+_OTHERS_TOOLS: Final = ("hosted:", "a2a:", "grpc:")
 
 # Longest value of the headers that servers keep or compare (a session id may be a signed token).
 _HEADER_LENGTHS: Final = {
@@ -285,7 +289,10 @@ class _Reader:
         found = jsonrpc.read_batch(messages)
         if any(type(each) is Call and each.method == INITIALIZE for each in found):
             raise Invalid("initialize must not be part of a batch")
-        return tuple([action for each in found for action in self.read(each)])
+        actions = tuple([action for each in found for action in self.read(each)])
+        if len(actions) > _MAX_ACTIONS:
+            raise Invalid(f"a batch may hold at most {_MAX_ACTIONS} calls and attachments")
+        return actions
 
     def read(self, message: Call | Answer) -> tuple[Action, ...]:
         """The actions of one message; the first one is the message itself, and has all of its text."""
@@ -424,6 +431,9 @@ class _Reader:
             if text is not None:
                 texts.append(Message("file", text, (*where, INNER)))
                 continue
+            seen = undeclared_text(data)
+            if seen is not None:
+                texts.append(Message("file", seen, (*where, INNER)))
             if len(media) >= _MAX_MEDIA:
                 raise Invalid(f"an answer may hold at most {_MAX_MEDIA} attachments")
             attributes: dict[str, Attribute] = {
@@ -446,6 +456,8 @@ class _Reader:
     def _tool_call(self, call: Call, texts: list[Message]) -> Action:
         params = call.params
         tool = plain_name(params.get("name"), "params.name of tools/call")
+        if tool.startswith(_OTHERS_TOOLS):
+            raise Invalid("params.name of tools/call begins as the names of tools do that no MCP server has")
         arguments = params.get("arguments", {})
         if type(arguments) is not dict:
             raise Invalid("params.arguments of tools/call must be an object")
@@ -544,7 +556,8 @@ def _blobs(value: Any, place: Place) -> Iterator[tuple[Any, str, Place]]:
         if type(container) is dict:
             for name in ("data", "blob"):
                 data = container.get(name)
-                if type(data) is str and (name == "blob" or container.get("type") in ("image", "audio")):
+                media = name == "blob" or "mimeType" in container or container.get("type") in ("image", "audio")
+                if media and type(data) is str:
                     yield container.get("mimeType"), data, (*where, name)
             waiting += [(member, (*where, key)) for key, member in container.items() if type(member) in (dict, list)]
         elif type(container) is list:

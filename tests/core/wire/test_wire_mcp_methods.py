@@ -316,6 +316,18 @@ def test_text_in_a_blob_of_an_answer_is_read() -> None:
     assert ATTACK in texts(action)
 
 
+def test_data_with_a_media_type_is_media_whatever_the_block_calls_itself() -> None:
+    block = {"type": "video", "data": PNG, "mimeType": "video/mp4"}
+    _, media = read(asked(LAST), {"jsonrpc": "2.0", "id": 1, "result": {"content": block}}).actions
+    assert (media.name, media.resource) == ("content:media", "video/mp4")
+
+
+def test_a_batch_brings_no_more_actions_than_can_be_judged() -> None:
+    batch = [{"jsonrpc": "2.0", "id": number, "result": {"content": [IMAGE] * 63}} for number in range(3)]
+    assert len(read(asked("2025-03-26"), batch[:2]).actions) == 128
+    assert refused(asked("2025-03-26"), batch).code is ErrorCode.BAD_REQUEST
+
+
 @pytest.mark.parametrize("blob", [{"blob": "!", "mimeType": "text/plain"}, {"blob": PNG, "mimeType": "x"}])
 def test_a_blob_that_is_broken_is_refused(blob: dict[str, str]) -> None:
     assert refused(asked(LAST), {"jsonrpc": "2.0", "id": 1, "result": blob}).code is ErrorCode.BAD_REQUEST
