@@ -10,7 +10,7 @@ sections 7.2 and 9.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from ..action import Action, Attribute
@@ -22,6 +22,7 @@ from .answers import plain_reply
 from .base import Endpoint, Reading, RefusedReading, Route
 from .headers import path_in_route, refuse_overrides
 from .providers import provider_of
+from .text import shown
 from .tunnel import CAPABILITIES, HTTP_WEBSOCKET, connect, is_upgrade, require_websocket
 
 REQUEST: Final = Route("http", CAPABILITIES, reads_body=False)
@@ -30,6 +31,8 @@ CONNECT: Final = Route("http.connect", CAPABILITIES, reads_body=False)
 
 # Methods are case-sensitive (RFC 9110); a server that is lax about it would act on "delete" or "BREW".
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHOD_MEMBERS: Final = ("_method", "_httpmethod", "_http_method", "x_http_method", "x_method_override")
+_PLAIN_MEMBERS: Final = frozenset({"method", "httpmethod", "http_method"})
 
 
 class Http:
@@ -48,7 +51,8 @@ class Http:
         ("CONNECT on a route with an upstream of its own", "its target would not be the upstream"),
         ("a Host of a model provider where the route fixes no upstream", "its prompt would pass unread"),
         ("dot segments, `//`, `%2F`, `%5C`, `%25`, control characters in a path", "servers read them differently"),
-        ("`_method` in a query, `x-http-method-override` and the like", "the upstream would act on another method"),
+        ("`_method`, `_HttpMethod`, `method=DELETE` in a query", "the upstream could act on another method"),
+        ("`x-http-method-override` and the like", "the upstream would act on another method"),
     )
     answers_itself = False
 
@@ -102,8 +106,11 @@ def request_action(request: AgentRequest, route: Route) -> Action:
     return Action(action, CAPABILITIES, resource=host + path, attributes=attributes, explicit=websocket)
 
 
-def upstream(request: AgentRequest) -> tuple[str, str, str]:
-    """Host, port ("" without one) and path as the upstream gets them. Raises `Refusal`."""
+def upstream(request: AgentRequest, *, arguments: bool = False) -> tuple[str, str, str]:
+    """Host, port ("" without one) and path as the upstream gets them. Raises `Refusal`.
+
+    `arguments`: the members of the query are arguments, which the caller looks at one by one.
+    """
     name, port = read_host(request.host)
     raw_path, _, query = request.path.partition("?")
     authority = request.context.get("authority")
@@ -115,17 +122,30 @@ def upstream(request: AgentRequest) -> tuple[str, str, str]:
         raw_path = request.context.get("base", "") + rest
     path = read_path(raw_path)
     if query:
-        check_query(query)
+        check_query(query, arguments=arguments)
     return name, port, path
 
 
-def check_query(query: str) -> None:
+def check_query(query: str, *, arguments: bool) -> None:
     """Raise `Refusal` for a query that cannot be sent as it is, or that names another method."""
     if not (query.isascii() and query.isprintable()) or " " in query or "#" in query:
         raise bad("the query has characters that must be percent-encoded")
-    if "_" not in query and "%" not in query:
+    if arguments or ("%" not in query and "method" not in query.lower()):
         return
     for pair in query.replace(";", "&").split("&"):
-        name = unquote_plus(pair.partition("=")[0], errors="replace").strip().casefold()
-        if name.startswith("_method"):
-            raise bad("the query member _method is not accepted: send the real method")
+        name, _, value = pair.partition("=")
+        name = unquote_plus(name, errors="replace").strip()
+        if names_method(name, unquote_plus(value, errors="replace")):
+            raise bad(f"the query member {shown(name)} is not accepted: send the real method")
+
+
+def names_method(name: str, value: Any) -> bool:
+    """Whether a server may act on another method for a member of a query, or a field, of that name.
+
+    `_method` is Rails' and Laravel's, `_HttpMethod` Salesforce's; others know the name of the header here too. A
+    plain `method` is a member like others, unless it says what only an HTTP method is called (Facebook's Graph).
+    """
+    folded = name.strip().casefold().replace("-", "_")
+    if folded.startswith(_METHOD_MEMBERS):
+        return True
+    return folded in _PLAIN_MEMBERS and type(value) is str and value.strip().upper() in METHODS

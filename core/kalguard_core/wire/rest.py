@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..action import Action, Attribute
@@ -23,7 +23,7 @@ from .base import Endpoint, Reading, Route
 from .form import MEDIA_TYPE as FORM
 from .form import read_form, require_form
 from .headers import refuse_body, refuse_overrides, require_json
-from .http import METHODS, upstream
+from .http import METHODS, names_method, upstream
 from .json import JsonError, parse_json
 from .media import is_text
 from .multipart import MEDIA_TYPE as MULTIPART
@@ -62,8 +62,10 @@ class Rest:
     )
     refused = (
         ("a method, host or path that the catalog doesn't map", "nobody said what it is"),
-        ("an argument that stands in two places, or differs from another by case only", "servers choose differently"),
+        ("an argument in two places; two names of an object that differ by case only", "servers choose differently"),
         ("names such as `a[b]` that the schema doesn't have", "frameworks read them as parts of another argument"),
+        ("names such as `a.b` outside of JSON that the schema doesn't have", "the same"),
+        ("`_method` and the like, that the schema doesn't have", "the upstream could act on another method"),
         ("`;` in a path or query", "a parameter of a segment to some servers, a separator to others"),
         ("other bodies than JSON objects, forms and multipart; files that are no text", "they are not read"),
         ("a body with GET, HEAD or OPTIONS", "some servers read it, some don't"),
@@ -86,7 +88,7 @@ class Rest:
 
     def read_with(self, request: AgentRequest, route: Route, body: bytes, tools: HttpTools) -> Reading:
         """One `tool:execute` with the arguments of path, query and body."""
-        name, port, path = upstream(request)
+        name, port, path = upstream(request, arguments=True)
         if ";" in path or "%3B" in path:
             raise Refusal(ErrorCode.BAD_REQUEST, "the path has a parameter in a segment (;)")
         host = f"{name}:{port}" if port else name
@@ -146,13 +148,15 @@ class _Arguments:
 
     def text(self, name: str, value: str, place: str) -> None:
         """An argument that came as text, as the type that the schema wants if it is written exactly so."""
+        if "." in name and name not in self._tool.declared:  # "a.b" is the member b of a to ASP.NET and Spring
+            raise _bad(f"the argument '{shown(name)}' in the {place} is not accepted")
         self.add(name, _typed(value, self._tool.types.get(name)), place)
 
     def add(self, name: str, value: Any, place: str) -> None:
         """An argument. Raises `Refusal` for a name that is there already, or that another reader could fold."""
         folded = _folded(name)
         if name not in self._tool.declared:
-            if not name or not _NAME.issuperset(name) or folded.startswith("_method"):
+            if not name or not _NAME.issuperset(name) or names_method(name, value):
                 raise _bad(f"the argument '{shown(name)}' in the {place} is not accepted")
             if folded in self._spelled:
                 raise _bad(f"the argument '{shown(name)}' in the {place} is spelled {self._spelled[folded]}")
@@ -209,19 +213,34 @@ def _read_body(headers: Mapping[str, str], body: bytes, arguments: _Arguments) -
             raise _bad(f"the body is not valid JSON: {error}") from None
         if type(document) is not dict:
             raise _bad("the body must be a JSON object")
+        _refuse_alike(document.values())
         for name, value in document.items():
             arguments.add(name, value, "body")
     else:
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"content-type must be application/json, {FORM} or {MULTIPART}")
 
 
+def _refuse_alike(values: Iterable[Any]) -> None:
+    """Raise `Refusal` for two names that differ by case only in one object: lenient readers take them for one."""
+    waiting = list(values)
+    for value in waiting:  # grows while it is read
+        if type(value) is dict:
+            if len(value) > 1 and len(set(map(str.casefold, value))) != len(value):
+                raise _bad("two names in one object of the body differ by case only")
+            waiting += value.values()
+        elif type(value) is list:
+            waiting += value
+
+
 def _file(part: Part) -> Any:
     """A file, as the schema sees it. Raises `Refusal` (415) for one that is no text."""
     if part.media_type == "application/json" and part.filename is None:
         try:
-            return parse_json(part.data, max_nodes=_MAX_NODES)
+            document = parse_json(part.data, max_nodes=_MAX_NODES)
         except JsonError as error:
             raise _bad(f"the part '{shown(part.name)}' is not valid JSON: {error}") from None
+        _refuse_alike([document])
+        return document
     if not is_text(part.media_type):
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"the part '{shown(part.name)}' is a file that is no text")
     return {"filename": part.filename or "", "contentType": part.media_type, "text": part.text()}
