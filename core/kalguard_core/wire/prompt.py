@@ -40,6 +40,8 @@ _MAX_INNER: Final = 4
 
 # Names of files, objects and resources without spaces are made of these; no sentence is.
 _IDENTIFIER: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@=+")
+# Most backslashes in code and paths begin no escape of JSON's.
+_ESCAPE: Final = re.compile(r"""\\[nrtbfu"/\\]""")
 # What JSON escapes with one letter, and a backslash that begins no other escape.
 _ESCAPES: Final = (
     ("\\n", "\n"),
@@ -328,7 +330,7 @@ def _add_plain(texts: list[Message], escaped: list[Message], undo: Callable[[str
 
 
 def _unwrap_json(texts: list[Message]) -> None:
-    wrapped = [message for message in texts if "\\" in message.text]
+    wrapped = [message for message in texts if "\\" in message.text and _ESCAPE.search(message.text)]
     for _ in range(_MAX_INNER):
         inner: list[Message] = []
         for message in wrapped:
@@ -344,7 +346,7 @@ def _unwrap_json(texts: list[Message]) -> None:
                 continue
             collect(inner, message.role, document, here)
         texts += inner
-        wrapped = [each for each in inner if "\\" in each.text]
+        wrapped = [each for each in inner if "\\" in each.text and _ESCAPE.search(each.text)]
         if not wrapped:
             return
     for message in wrapped:  # what is left of a text that is full of them, as code is, says nothing more
