@@ -15,12 +15,17 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
+import structlog
+
 from kalguard_core.identity import credential_headers, looks_like_token, offered_token
 from kalguard_core.request import Refusal
 
 from .settings import UpstreamSettings
 
+_log = structlog.get_logger("kalguard.credentials")
+
 MAX_CREDENTIAL_BYTES: Final = 16 * 1024  # Google's and Azure's access tokens have 1 to 4 KiB
+MAX_TOLD: Final = 100  # upstreams without a credential that the log names
 AUTHORIZATION: Final = "authorization"
 KALGUARD_TOKEN: Final = "x-kalguard-token"  # noqa: S105 - a header's name
 # Beside those that the gate itself reads a token from (`CREDENTIAL_HEADERS`): with these, clients and gateways of
@@ -128,10 +133,11 @@ NO_ACCESS: Final = Access()
 class Upstreams:
     """The access of each upstream, as it is now."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_told")
 
     def __init__(self) -> None:
         self._entries: dict[str, Access] = {}
+        self._told: set[str] = set()
 
     def put(self, name: str, access: Access) -> None:
         """From now on."""
@@ -139,7 +145,18 @@ class Upstreams:
 
     def access(self, context: Mapping[str, str]) -> Access:
         """Of the upstream that `context` (of a route that a trusted caller matched) names."""
-        return self._entries.get(context.get("upstream", ""), NO_ACCESS)
+        name = context.get("upstream", "")
+        found = self._entries.get(name)
+        if found is None:
+            self._tell(name)
+            return NO_ACCESS
+        return found
+
+    def _tell(self, name: str) -> None:
+        """Once for a name: if settings and route spell it in two ways, only the vendor's 401 would show it."""
+        if name and self._entries and name not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(name)
+            _log.info("upstream_without_credential", upstream=name, upstreams=sorted(self._entries))
 
 
 def token_of(headers: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ import grpc
 import httpx
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from structlog.testing import capture_logs
 
 from kalguard_core.codes import Outcome
 from kalguard_core.decision import Decision
@@ -535,3 +536,18 @@ def test_a_mounted_secret_is_swapped_and_nobody_ever_sees_one(server: KalGuardPr
     assert log_lines(server), "the log says something"
     for output in outputs:
         assert "RECOGNISE" not in output
+
+
+def test_the_log_names_an_upstream_without_a_credential_once() -> None:
+    upstreams = Upstreams()
+    with capture_logs() as none_known:
+        upstreams.access({"upstream": "openai_openai"})
+    upstreams.put("openai-openai", Access(header="authorization", value="Bearer sk-secret"))
+    with capture_logs() as logs:
+        for name in ("openai_openai", "openai_openai", "openai-openai", ""):
+            upstreams.access({"upstream": name})
+    assert none_known == []
+    assert [(line["event"], line["upstream"], line["upstreams"]) for line in logs] == [
+        ("upstream_without_credential", "openai_openai", ["openai-openai"])
+    ]
+    assert "sk-secret" not in str(logs)
