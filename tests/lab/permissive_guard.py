@@ -6,12 +6,14 @@ from functools import cache
 
 import jwt
 
+from kalguard_core.decision import Decision
 from kalguard_core.examination import AtOnce
 from kalguard_core.firewall import RulePackFirewall
 from kalguard_core.guard import Guard, Snapshot
 from kalguard_core.identity import Authenticator, KeySet, PrincipalMap, Revocations, TokenVerifier
 from kalguard_core.inflight import InFlight
 from kalguard_core.policy import Policy
+from kalguard_core.request import AgentRequest
 from kalguard_core.tools import ToolCatalog
 from kalguard_core.tools.limits import SlidingWindowStore
 from kalguard_core.wire.registry import PROTOCOLS
@@ -49,3 +51,14 @@ def guard() -> Guard:
         large=AtOnce(),
         digest=lambda body: "",
     )
+
+
+def decided(request: AgentRequest) -> Decision:
+    """The decision, without an event loop for each: nothing in it waits."""
+    waiting = guard().decide(request)
+    try:
+        waiting.send(None)
+    except StopIteration as done:
+        decision = done.value
+    assert isinstance(decision, Decision), "the guard waits for something"
+    return decision

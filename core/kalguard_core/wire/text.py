@@ -217,7 +217,8 @@ def rewritten(document: Any, before: Sequence[Message], after: Sequence[Message]
             dropped.append(old.where[:-1])
             continue
         root = _put(root, fresh, old.where, new.text)
-    for place in sorted(dropped, key=len, reverse=True):  # a member before the object that holds it
+    # A member before the object that holds it; a name may be read twice.
+    for place in sorted(set(dropped), key=len, reverse=True):
         root = _put(root, fresh, place, None)
     return root
 

@@ -7,8 +7,7 @@ from collections import Counter
 import pytest
 
 from kalguard_core.codes import ErrorCode
-from kalguard_core.decision import Decision
-from permissive_guard import guard, token
+from permissive_guard import decided, token
 from smuggling_cases import ATTACK, HARMLESS, Case, all_cases
 
 CASES = all_cases()
@@ -22,21 +21,9 @@ NOT_AN_ANSWER = {
 }
 
 
-def decided(case: Case, text: str) -> Decision:
-    """The decision, without a loop for each: nothing in it waits."""
-    waiting = guard().decide(case.request(text, token()))
-    try:
-        waiting.send(None)
-    except StopIteration as done:
-        decision = done.value
-        assert isinstance(decision, Decision)
-        return decision
-    raise AssertionError("the guard waits for something")
-
-
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case, _ in CASES])
 def test_what_hides_an_attack_is_found_or_refused(case: Case) -> None:
-    decision = decided(case, case.text or ATTACK)
+    decision = decided(case.request(case.text or ATTACK, token()))
     assert not decision.allowed, "the attack went through"
     assert decision.code not in NOT_AN_ANSWER or decision.code == case.code, (
         f"refused for another reason: {decision.reason} ({decision.detail})"
@@ -45,7 +32,7 @@ def test_what_hides_an_attack_is_found_or_refused(case: Case) -> None:
 
 @pytest.mark.parametrize("twin", [pytest.param(twin, id=twin.id) for _, twin in CASES])
 def test_its_harmless_twin_passes(twin: Case) -> None:
-    decision = decided(twin, twin.text or HARMLESS)
+    decision = decided(twin.request(twin.text or HARMLESS, token()))
     assert decision.allowed, f"{decision.code}: {decision.reason} ({decision.detail})"
 
 
