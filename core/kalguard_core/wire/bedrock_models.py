@@ -17,6 +17,7 @@ from .anthropic_messages import limit, read_complete_body, read_messages_body
 from .bedrock_converse import read_converse_body
 from .cohere_chat import read_chat, read_embed, read_functions, read_generate, read_old_chat, read_rerank, read_turns
 from .prompt import BodyError, Prompt
+from .templates import say_template
 from .text import Place, shown
 
 Body = dict[str, Any]
@@ -79,8 +80,7 @@ def _anthropic(prompt: Prompt, body: Body, place: Place) -> int | None:
 
 
 def _llama(prompt: Prompt, body: Body, place: Place) -> int | None:
-    prompt.say("user", _string(body, "prompt", place), (*place, "prompt"))
-    prompt.message_count += 1
+    say_template(prompt, _string(body, "prompt", place), (*place, "prompt"))
     images = body.get("images")
     if images is not None:
         if type(images) is not list:
@@ -119,8 +119,7 @@ def _mistral(prompt: Prompt, body: Body, place: Place) -> int | None:
     if body.get("messages") is not None:
         read_turns(prompt, body["messages"], (*place, "messages"))
     if body.get("prompt") is not None:
-        prompt.say("user", _string(body, "prompt", place), (*place, "prompt"))
-        prompt.message_count += 1
+        say_template(prompt, _string(body, "prompt", place), (*place, "prompt"))
     if not prompt.message_count:
         raise BodyError((*place, "prompt"), "is missing")
     read_functions(prompt, body.get("tools"), (*place, "tools"))
