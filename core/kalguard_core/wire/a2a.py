@@ -68,7 +68,7 @@ class A2a:
         ("methods that are not in the specification", "what they do is not known"),
         ("a member in two spellings (messageId and message_id)", "servers differ in which one they take"),
         ("a part with two contents, or with none", "servers differ in which one they take"),
-        ("a task in the body that is not the one in the path", "servers differ in which one they take"),
+        ("a task or tenant in the body that is not the one in the path", "servers differ in which one they take"),
         ("gRPC messages with unknown fields that are no text", "they can't be read"),
     )
     answers_itself = False

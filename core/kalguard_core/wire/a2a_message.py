@@ -20,7 +20,7 @@ from .a2a_schema import EXECUTE, METHODS, Method
 from .jsonrpc import id_text
 from .media import media_type_of
 from .prompt import BodyError, Prompt, url_host
-from .text import Place, shown
+from .text import INNER, Place, shown
 
 _MAX_ID: Final = 256
 _PUSH: Final = METHODS["CreateTaskPushNotificationConfig"].name
@@ -144,6 +144,7 @@ class _Reader:
             self._arguments["metadata"] = metadata
         if "configuration" in members:
             self._configuration(members["configuration"], (*context.place, "configuration"))
+        self._check_path(members, context.place)
         self._path()
         ids: dict[str, Attribute] = {
             name: _identifier(said[name], (*place, name)) for name in ("contextId", "taskId") if name in said
@@ -305,10 +306,17 @@ class _Reader:
         self._hosts[url_host(*urls[0])] = None
 
     def _path(self) -> None:
+        """What stands beside the body: path and query, and the extensions that a header asks for."""
         self._prompt.rest("unread", dict(self._context.path), ("path",))
+        extensions = self._context.attributes.get("extensions")
+        for uri in extensions if type(extensions) is tuple else ():
+            self._prompt.rest("unread", uri, ("extensions", INNER))
 
     def _check_path(self, members: Mapping[str, Any], place: Place) -> None:
-        """The task that the path names must be that of the body: servers differ in which of them they take."""
+        """Tenant and task that the path names must be those of the body: servers differ in which of them they take."""
+        tenant = self._context.path.get("tenant")
+        if tenant is not None and members.get("tenant") not in (None, "", tenant):
+            raise BodyError((*place, "tenant"), "does not match the path")
         task = self._context.path.get("id")
         if task is None:
             return

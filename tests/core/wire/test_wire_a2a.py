@@ -68,6 +68,8 @@ def test_a_message_is_a_call_of_the_agent_as_a_tool() -> None:
     assert [(message.role, message.text) for message in action.messages] == [
         ("user", "Plan a trip to Rome"),
         ("unread", "m-1"),
+        ("unread", "https://x.test/a"),
+        ("unread", "https://x.test/b"),
     ]
     assert (action.call_id, action.expects_reply, action.explicit) == (7, True, False)
     assert action.attributes == {
@@ -78,7 +80,7 @@ def test_a_message_is_a_call_of_the_agent_as_a_tool() -> None:
         "extensions": ("https://x.test/a", "https://x.test/b"),
         "toolName": "a2a:planner",
         "stream": False,
-        "tokenEstimate": 6,
+        "tokenEstimate": 14,
     }
 
 
