@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
+from operator import is_not
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -38,13 +39,14 @@ _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _MANY_RUNS: Final = 512
 _NOT_TEXT: Final = bytes(byte for byte in range(0x100) if not (0x20 <= byte < 0x7F or byte in b"\t\n\r"))
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]{8,}")
-# Controls, soft hyphens, zero-width characters, directions and fillers, where they stand instead of a space.
-_PARTING: Final = re.compile(
-    r"(?<=\S)["
-    "\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+# Controls, soft hyphens, zero-width characters, directions and fillers.
+_INVISIBLE: Final = (
+    "[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]"
-    r"+(?=\S)"
 )
+_UNSEEN: Final = re.compile(_INVISIBLE)
+# Where they stand instead of a space.
+_PARTING: Final = re.compile(rf"(?<=\S){_INVISIBLE}+(?=\S)")
 
 
 class RulePackFirewall:
@@ -54,7 +56,7 @@ class RulePackFirewall:
         self._engine = Engine(WORDS, PHRASES, SHAPES)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rule_pack, ()  # compiled patterns can't be pickled; there is but one set of rules
+        return _rule_pack, ()  # compiled patterns can't be pickled; there is but one set of rules
 
     def score(self, messages: Sequence[Message]) -> Assessment:
         """The risk of these messages together, and where it comes from. Never raises."""
@@ -64,7 +66,6 @@ class RulePackFirewall:
             for match in (*self._engine.matches(text.data), *self._encoded(text.data)):
                 found.update((match.rule, *place) for place in text.places(match.start, match.end))
         found.update((ENCODED, *place) for place in self._tagged(messages))
-        found.update(self._parted(messages, folded))
         if not found:
             return _HARMLESS
         spans = sorted(
@@ -124,18 +125,6 @@ class RulePackFirewall:
         for index in self._attacks(pieces):
             yield owners[index]
 
-    def _parted(self, messages: Sequence[Message], folded: Sequence[Folded]) -> Iterator[tuple[Rule, int, int, int]]:
-        """What matches where invisible characters stand for spaces: (rule, message, start, end).
-
-        Folding drops them, so that they hide no word; a model may also read them as what parts words.
-        """
-        for index, message in enumerate(messages):
-            if folded[index].ends is None or not _PARTING.search(message.text):
-                continue
-            parted = fold(_PARTING.sub(lambda run: " " * len(run.group()), message.text))
-            for match in self._engine.matches(parted.data):
-                yield match.rule, index, *parted.original(match.start, match.end)
-
     def _attacks(self, pieces: Sequence[bytes]) -> list[int]:
         """Indexes of the decoded texts that are attacks."""
         if not pieces:
@@ -157,8 +146,7 @@ class RulePackFirewall:
 
 
 @cache
-def rule_pack() -> RulePackFirewall:
-    """The one of this process: it takes a tenth of a second to make."""
+def _rule_pack() -> RulePackFirewall:
     return RulePackFirewall()
 
 
@@ -191,9 +179,20 @@ def _readings(messages: Sequence[Message], folded: Sequence[Folded]) -> Iterator
     if not messages:
         return
     same = [left.role == right.role for left, right in pairwise(messages)]
-    yield _joined(folded, [b"\n" if alike else WALL for alike in same])
+    lines = [b"\n" if alike else WALL for alike in same]
+    yield _joined(folded, lines)
+    parted = [_parted(message.text, text) for message, text in zip(messages, folded, strict=True)]
+    if any(map(is_not, parted, folded)):
+        yield _joined(parted, lines)
     if any(same):
         yield _joined(folded, [b"" if alike else WALL for alike in same])
+
+
+def _parted(text: str, folded: Folded) -> Folded:
+    """The text with spaces for what nobody sees, if that parts words in it. Offsets are the same."""
+    if folded.ends is None or not _PARTING.search(text):
+        return folded
+    return fold(_UNSEEN.sub(" ", text))
 
 
 def _joined(folded: Sequence[Folded], separators: Sequence[bytes]) -> _Reading:
