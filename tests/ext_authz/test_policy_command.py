@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from kalguard_core.wire import registry
 from kalguard_ext_authz.cli import main
+from kalguard_ext_authz.cli.policy import known_actions
 
 POLICY = """\
 version: "1.0"
@@ -162,3 +164,25 @@ def test_explain_knows_what_a_rule_has_to_name(tmp_path: Path) -> None:
         "deny: default policy: no rule that names content:media matches (no rule matches, the default decides)",
         "  rule 'all' in line 1 does not count: to allow this, it must name the action or tool ('*' names none)",
     ]
+
+
+def test_an_action_that_no_request_becomes_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "rules:\n"
+        "  - {id: a, match: {actions: ['content:medai', 'llm:*', 'mcp:ping', 'a2a:*', '*']}, decision: deny}\n"
+        "  - {id: b, match: {actions: ['tools:*'], agentIds: [x]}, decision: deny}\n"
+    )
+    warned = [line for line in run("validate", path).stdout.splitlines() if "no request" in line]
+    assert warned == [
+        f"{path}:2: warning: rule 'a': no request becomes the action 'content:medai' (did you mean content:media?)",
+        f"{path}:3: warning: rule 'b': no request becomes the action 'tools:*'",
+    ]
+
+
+def test_the_tables_of_protocols_name_every_action_that_readers_make() -> None:
+    made = set()
+    for file in Path(registry.__file__).parent.glob("*.py"):
+        made |= set(re.findall(r'"((?:llm|content|http|prompt|tool):[a-z]+)"', file.read_text(encoding="utf-8")))
+    assert made
+    assert made <= set(known_actions())

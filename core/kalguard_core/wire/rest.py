@@ -96,7 +96,8 @@ class Rest:
         if not isinstance(found, Found):
             if found:
                 raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{shown(path, 128)} is asked for with {_list(found)}")
-            raise Refusal(ErrorCode.NOT_FOUND, "no tool is known for this path")
+            asked = f"the catalog has no http: entry for {request.method} {shown(host)}{shown(path)}"
+            raise Refusal(ErrorCode.NOT_FOUND, "no tool is known for this path", detail=asked)
         if not route.reads_body:
             refuse_body(request)
         tool = found.tool

@@ -78,7 +78,7 @@ _LOCATED: Final[tuple[_Row, ...]] = (
         "POST",
         "publishers/google/models/{model}:fetchPredictOperation",
         "operation.fetch",
-        _REFERENCE,
+        f"llm:operation, {_REFERENCE}",
         "the operation's name",
         _CALL,
     ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import click
 
 from kalguard_core.action import Scalar, must_be_named
 from kalguard_core.documents import DocumentError
-from kalguard_core.policy import Explanation, Policy, PolicyQuery, Trial, explain, warnings
+from kalguard_core.policy import Explanation, Policy, PolicyQuery, PolicyWarning, Trial, explain, warnings
+from kalguard_core.policy.values import OneOf
 from kalguard_core.yaml_scalars import plain
 
 from .output import emit, fail, json_option
@@ -58,8 +61,34 @@ def _report(file: Path) -> dict[str, Any]:
         "rules": len(read.rules),
         "default": read.default.outcome.value,
         "version": read.version,
-        "warnings": [{"line": w.line, "rule": w.rule, "warning": w.text} for w in warnings(read)],
+        "warnings": [{"line": w.line, "rule": w.rule, "warning": w.text} for w in _warnings(read)],
     }
+
+
+def _warnings(read: Policy) -> list[PolicyWarning]:
+    """Those of the policy, and names of actions that no request becomes."""
+    known = known_actions()
+    found = list(warnings(read))
+    for rule in read.rules:
+        for condition in rule.conditions:
+            if condition.key != "actions" or not isinstance(condition.test, OneOf):
+                continue
+            unknown = [str(name) for name in condition.test.exact if name not in known]
+            unknown += [each.text for each in condition.test.patterns if not any(map(each.matches, known))]
+            for name in unknown:
+                near = get_close_matches(name, known, 1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                found.append(PolicyWarning(rule.line, rule.id, f"no request becomes the action {name!r}{hint}"))
+    return sorted(found, key=lambda warning: warning.line)
+
+
+def known_actions() -> list[str]:
+    """Every action that a protocol's tables name."""
+    from kalguard_core.wire.registry import PROTOCOLS
+
+    said = [endpoint.actions for protocol in PROTOCOLS.values() for endpoint in protocol.endpoints]
+    said += [method.action for protocol in PROTOCOLS.values() for method in getattr(protocol, "methods", ())]
+    return sorted({name for text in said for name in re.findall(r"\b[a-z0-9]+:[A-Za-z/_]+", text)})
 
 
 def _report_lines(report: dict[str, Any]) -> Iterable[str]:
