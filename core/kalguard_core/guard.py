@@ -119,6 +119,16 @@ class Guard:
         self._digest = digest
         self._max_body_bytes = max_body_bytes
 
+    def examiner(self, snapshot: Snapshot) -> Examiner:
+        """With what large bodies are examined as long as `snapshot` is in force."""
+        return Examiner(
+            snapshot.firewall,
+            snapshot.tools,
+            snapshot.sanitize_threshold,
+            snapshot.block_threshold,
+            self._max_body_bytes,
+        )
+
     async def decide(self, request: AgentRequest) -> Decision:
         """The decision about one request.
 
@@ -203,15 +213,8 @@ class Guard:
     async def _examine_large(
         self, state: _Progress, identity: Identity, protocol: WireProtocol, route: Route, body: bytes
     ) -> Examination:
-        request, snapshot = state.request, state.snapshot
-        examiner = Examiner(
-            snapshot.firewall,
-            snapshot.tools,
-            snapshot.sanitize_threshold,
-            snapshot.block_threshold,
-            self._max_body_bytes,
-        )
-        task = Task(examiner, protocol, _head(request), route, body)
+        request = state.request
+        task = Task(self.examiner(state.snapshot), protocol, _head(request), route, body)
         state.digest, result = await self._large.examine(identity.agent_id, task, self._digest)
         if isinstance(result, Refusal):
             raise result

@@ -8,7 +8,7 @@ Rules of this file:
 - What comes back was made from an agent's text by native code, so only values of known types are read from it.
 
 At the top of this file nothing but the standard library is imported: the rest comes when the process is polite
-already, before the first task does, for it takes longer than a caller waits on a busy machine.
+already. It takes a second, and on a busy machine more than a caller waits: `prepare` asks for it before a task does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import ctypes
 import io
 import os
 import pickle
-import select
 import signal
 import socket
 import struct
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from kalguard_core.examination import Examination, Task
+    from kalguard_core.examination import Examination, Examiner, Task
     from kalguard_core.request import Refusal
 
 _SIZES: Final = struct.Struct("!QQQ")  # of the examiner (0: as before), the rest of the task, the body
@@ -110,17 +109,30 @@ class ExaminerProcess:
             return 0
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
+    def prepare(self, examiner: Examiner, deadline_seconds: float) -> None:
+        """Let the process load all that tasks of this examiner need. Raises as `examine` does."""
+        if examiner != self._examiner:
+            self._ask(examiner, b"", b"", deadline_seconds)
+
     def examine(self, task: Task, deadline_seconds: float) -> Examination | Refusal:
         """What the task finds. Raises `ExaminerLost`, after which the process is gone, and `ExaminerFailed`."""
-        deadline = time.monotonic() + deadline_seconds
-        examiner = b"" if task.examiner == self._examiner else pickle.dumps(task.examiner, 5)
         head = pickle.dumps((task.protocol, task.request, task.route), 5)
+        answer = self._ask(task.examiner, head, task.body, deadline_seconds)
+        try:
+            return _read_result(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
+            self._end()
+            raise ExaminerLost(f"the answer can't be read: {error!r}") from None
+
+    def _ask(self, wanted: Examiner, head: bytes, body: bytes, deadline_seconds: float) -> bytearray:
+        deadline = time.monotonic() + deadline_seconds
+        examiner = b"" if wanted == self._examiner else pickle.dumps(wanted, 5)
         try:
             self._channel.settimeout(deadline_seconds)
-            self._channel.sendall(_SIZES.pack(len(examiner), len(head), len(task.body)) + examiner + head)
+            self._channel.sendall(_SIZES.pack(len(examiner), len(head), len(body)) + examiner + head)
             # by itself, as it is: putting megabytes together would hold Python's lock
             self._channel.settimeout(_left(deadline))
-            self._channel.sendall(task.body)
+            self._channel.sendall(body)
             failed, size = _ANSWER.unpack(_receive(self._channel, _ANSWER.size, deadline))
             if size > _MAX_ANSWER:
                 raise ExaminerLost(f"the answer is said to have {size} bytes")
@@ -132,14 +144,10 @@ class ExaminerProcess:
             raise ExaminerLost(f"no answer within {deadline_seconds:g} s") from None
         except (OSError, EOFError):
             raise ExaminerLost(self._end()) from None
-        self._examiner = None if failed else task.examiner
+        self._examiner = None if failed else wanted
         if failed:
             raise ExaminerFailed(answer.decode("utf-8", "replace"))
-        try:
-            return _read_result(answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
-            self._end()
-            raise ExaminerLost(f"the answer can't be read: {error!r}") from None
+        return answer
 
     def kill(self) -> None:
         """Let the process end, and with it an `examine` that waits for it. May be called from any thread."""
@@ -219,8 +227,6 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # they end or reload the gate, which ends us when it needs us no more
     _behave()
     with socket.socket(fileno=0) as channel, contextlib.suppress(EOFError, ConnectionError):
-        if not select.select((channel,), (), (), 0)[0]:  # else somebody waits already, perhaps for less than all of it
-            _warm_up()
         _serve(channel)
 
 
@@ -234,12 +240,9 @@ def _behave() -> None:
 
 
 def _warm_up() -> None:
-    """Load what every task needs."""
+    """Load what tasks bring, beside the examiner."""
     from kalguard_core import examination  # noqa: F401
-    from kalguard_core.firewall.rulepack import rule_pack
     from kalguard_core.wire import registry  # noqa: F401
-
-    rule_pack()
 
 
 def _serve(channel: socket.socket) -> None:
@@ -251,7 +254,10 @@ def _serve(channel: socket.socket) -> None:
         try:
             if fresh:
                 examiner = pickle.loads(fresh)  # noqa: S301 - from the gate
-            answer = _answer(examiner, head, body)
+            if head:
+                answer = _answer(examiner, head, body)
+            else:
+                _warm_up()
         except Exception:  # noqa: BLE001 - the gate denies, and logs it
             failed, answer = True, traceback.format_exc()[-_MAX_TRACE:].encode("utf-8", "replace")
         del body

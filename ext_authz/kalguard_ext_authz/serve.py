@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import structlog
 
-from kalguard_core.guard import Guard
+from kalguard_core.guard import Guard, Snapshot
 from kalguard_core.inflight import InFlight
 from kalguard_core.tools import SlidingWindowStore
 from kalguard_core.wire.registry import PROTOCOLS
@@ -61,6 +61,7 @@ class Application:
         self._grpc: GrpcServer | None = None
         self._large = LargeBodyWorker()
         self._preparing: asyncio.TimerHandle | None = None
+        self._prepared = False
         self._inflight = InFlight(settings.agent_max_calls, settings.agent_max_bytes)
         self.metrics.build(version("kalguard"))
         self.metrics.in_flight(lambda: self._inflight.calls, lambda: self._inflight.bytes)
@@ -99,7 +100,7 @@ class Application:
         # What exists now lives as long as the process: the garbage collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        self._preparing = asyncio.get_running_loop().call_later(PREPARE_SECONDS, self._large.prepare)
+        self._preparing = asyncio.get_running_loop().call_later(PREPARE_SECONDS, self._prepare)
         self._spawn(self._audit.run())
         if self.settings.policy_watch:
             self._spawn(self._documents.watch())
@@ -164,8 +165,15 @@ class Application:
         grpc = [] if self._grpc is None else [self._grpc.stop(grace)]
         await asyncio.gather(*(server.stop(grace) for server in self._servers), *grpc)
 
-    def _replace(self, snapshot: Any) -> None:
+    def _replace(self, snapshot: Snapshot) -> None:
         self._guard.snapshot = snapshot
+        if self._prepared:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """A catalog takes a second to load for the process that examines large bodies, too."""
+        self._prepared = True
+        self._large.prepare(self._guard.examiner(self._guard.snapshot))
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))

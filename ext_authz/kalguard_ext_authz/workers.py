@@ -13,6 +13,7 @@ needs no lock, but time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import sys
 from collections import deque
@@ -24,10 +25,10 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from kalguard_core.codes import ErrorCode
-from kalguard_core.examination import Examination, Task
+from kalguard_core.examination import Examination, Examiner, Task
 from kalguard_core.request import Refusal
 
-from .examiner_process import ExaminerLost, ExaminerProcess
+from .examiner_process import ExaminerFailed, ExaminerLost, ExaminerProcess
 
 T = TypeVar("T")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -57,8 +58,9 @@ class FairThread:
         return future
 
     def soon(self, work: Callable[[], object]) -> None:
-        """Run something short behind the work that runs now."""
-        self._pool.submit(work)
+        """Run something short behind the work that runs now; nothing any more once the thread was closed."""
+        with contextlib.suppress(RuntimeError):
+            self._pool.submit(work)
 
     def close(self) -> None:
         """Let the thread end; work that has not started is dropped."""
@@ -131,14 +133,16 @@ class LargeBodyWorker:
         self._process: ExaminerProcess | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._closed = False
+        self._examiner: Examiner | None = None  # of the tasks to come
 
     @property
     def pid(self) -> int | None:
         """Of the process; None while there is none."""
         return None if self._process is None else self._process.pid
 
-    def prepare(self) -> None:
-        """Start the process, so that the first body need not wait for it."""
+    def prepare(self, examiner: Examiner) -> None:
+        """Start the process, and load what tasks of this examiner need, so that the next body need not wait for it."""
+        self._examiner = examiner
         self._thread.soon(self._start)
 
     async def examine(
@@ -159,6 +163,7 @@ class LargeBodyWorker:
 
     def _examine(self, task: Task, digest: Callable[[bytes], str]) -> tuple[str, Examination | Refusal]:
         name = digest(task.body)
+        self._examiner = task.examiner
         try:
             process = self._living()
             result = process.examine(task, self._deadline_seconds)
@@ -166,10 +171,11 @@ class LargeBodyWorker:
             self._process = None
             problem = f"large body of {len(task.body)} bytes not examined: {error}"
             _log.error("examiner_lost", request_id=task.request.id, problem=problem)
-            self._start()
+            self._thread.soon(self._start)
             return name, Refusal(ErrorCode.INTERNAL, "internal error", detail=problem)
         if process.rss_bytes > self._max_rss_bytes:
-            self._renew()
+            self._end()
+            self._thread.soon(self._start)
         return name, result
 
     def _living(self) -> ExaminerProcess:
@@ -183,9 +189,12 @@ class LargeBodyWorker:
         if self._closed:
             return
         try:
-            self._living()
-        except OSError as error:  # the next body tries again, and is refused if that fails too
-            _log.error("examiner_not_started", problem=str(error))
+            process = self._living()
+            if self._examiner is not None:
+                process.prepare(self._examiner, self._deadline_seconds)
+        except (ExaminerLost, ExaminerFailed, OSError) as error:
+            self._end()  # the next body tries again, and is refused if that fails too
+            _log.error("examiner_not_prepared", problem=str(error))
 
     def _renew(self) -> None:
         self._end()

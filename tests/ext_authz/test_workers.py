@@ -151,18 +151,21 @@ async def test_signals_that_are_meant_for_the_gate_do_not_end_the_process() -> N
 async def test_a_process_that_keeps_too_much_memory_is_replaced() -> None:
     async with a_worker(max_rss_bytes=1) as worker:
         first = (await examined(worker, "well"))["pid"]
-        assert worker.pid not in (None, first), "the next body does not wait for it"
+        await until_gone(first)
         assert (await examined(worker, "well"))["pid"] != first
 
 
-async def test_a_body_finds_a_process_that_was_prepared() -> None:
+async def test_a_body_finds_a_process_that_was_prepared_for_its_catalog() -> None:
+    changed = ToolCatalog.parse("tools: {search: {schema: {query: {type: integer}}}}", "tools.yaml")
     async with a_worker() as worker:
-        worker.prepare()
-        async with asyncio.timeout(5):
+        for tools in (TOOLS, TOOLS, changed):
+            worker.prepare(Examiner(FIREWALL, tools, 50, 70))
+        async with asyncio.timeout(20):
             while worker.pid is None:
                 await asyncio.sleep(0.01)
         prepared = worker.pid
-        worker.prepare()
+        modules = (await examined(worker, "look"))["modules"].split()
+        assert "kalguard_core.wire.registry" in modules, "nothing that a body needs is left to load"
         assert (await examined(worker, "well"))["pid"] == prepared
 
 
