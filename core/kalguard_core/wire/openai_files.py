@@ -233,6 +233,9 @@ def _names(*names: str) -> frozenset[str]:
 def read_batch(provider: str, document: dict[str, Any], route: Route) -> tuple[Action, ...]:
     """A batch that is started: the file with its requests is one that the vendor keeps."""
     prompt = Prompt(provider, None)
+    for name in ("input_blob", "output_folder"):
+        if document.get(name) is not None:
+            raise BodyError((name,), "is not supported: it names a store of somebody's", ErrorCode.POLICY_DENY)
     prompt.refer("file", document.get("input_file_id"), ("input_file_id",))
     prompt.others(document, frozenset({"input_file_id"}), ())
     endpoint = document.get("endpoint")

@@ -44,6 +44,7 @@ _MEDIA_MEMBERS: Final = frozenset(
         "input_audio",
         "multi_modal_data",
         "multimodal_data",
+        "pdf",
         "video",
         "video_url",
     }

@@ -27,7 +27,7 @@ _CANONICAL: Final = {
     "web_search_premium": "web_search",
     "web_search_preview": "web_search",
 }
-_KEYS: Final = frozenset({"type", "function", "custom", "name", "tools"})
+_KEYS: Final = frozenset({"type", "function", "custom", "name", "tools", "server_url"})
 # Members of a tool's settings that point into the vendor's store, and what they point at.
 _REFERENCES: Final = {
     "agent_id": "agent",
@@ -122,6 +122,8 @@ def read_references(prompt: Prompt, settings: Any, place: Place) -> None:
             elif kind is not None and type(member) is list and key.endswith("_ids"):
                 for index, identifier in enumerate(member):
                     prompt.refer(kind, identifier, (*here, index))
+            elif key == "data" and type(member) is str and "media_type" in value:  # an archive of skills
+                prompt.attach(value["media_type"], member, here)
             elif key == "input_image_mask" and type(member) is dict:
                 read_image(prompt, member, here)
             elif type(member) is dict or type(member) is list:

@@ -61,6 +61,10 @@ WORDS: Final = frozenset(
     }
 )
 
+# Words among them that an attack may need; they are passed over only where they say what kind of thing it is.
+_SPEAKING: Final = frozenset({"assistant", "developer", "system", "text", "tool", "user"})
+_KINDS: Final = frozenset({"role", "type"})
+
 # Names that most objects are made of. They say nothing, which is quicker to see than to find out.
 _USUAL_NAMES: Final = frozenset(
     {
@@ -121,7 +125,7 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
     Raises `TooMuchText` when there could be more than `MAX_TEXTS`.
     """
     if type(value) is str:
-        if value not in WORDS:
+        if value not in WORDS or (value in _SPEAKING and _KINDS.isdisjoint(place[-1:])):
             found.append(Message(role, value, place))
         return
     if type(value) is not dict and type(value) is not list:
@@ -145,7 +149,7 @@ def collect(found: list[Message], role: str, value: Any, place: Place) -> None:
             kind = type(member)
             if kind is str:
                 # In a list, like an enum, it may be one word of a sentence.
-                if member not in words or type(container) is list:
+                if member not in words or type(container) is list or (member in _SPEAKING and key not in _KINDS):
                     add(Message(role, member, (*where, key)))
             elif kind is dict or kind is list:
                 wait((member, (*where, key)))

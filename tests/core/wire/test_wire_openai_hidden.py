@@ -66,6 +66,13 @@ def test_equal_pictures_are_counted_each() -> None:
     assert (prompt.attributes["mediaCount"], media.attributes["host"]) == (3, "cdn.test")
 
 
+def test_skills_that_come_with_a_tool_are_media() -> None:
+    source = {"type": "base64", "media_type": "application/zip", "data": "UEsDBAA="}
+    environment = {"type": "container_auto", "skills": [{"type": "inline", "name": "s", "source": source}]}
+    body = {"model": "m", "input": "hello", "tools": [{"type": "shell", "environment": environment}]}
+    assert explicit("openai", "/v1/responses", body) == [("hosted:shell", None), ("application/zip", None)]
+
+
 def test_a_picture_to_rank_is_media() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://evil.test/a.png"}}
     body = {"model": "m", "query": "hello", "documents": [{"content": [picture]}]}
