@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..codes import ErrorCode
+from .members import flag, limit
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 
@@ -101,22 +102,6 @@ def read_tools(prompt: Prompt, tools: Any, place: Place, servers: frozenset[str]
         raise BodyError(place, "must be a list")
     for index, tool in enumerate(tools):
         _read_tool(prompt, tool, (*place, index), servers)
-
-
-def flag(body: Block, name: str, place: Place) -> bool:
-    """A member that is true, false, or left out. Raises `BodyError`."""
-    value = body.get(name)
-    if value is not None and type(value) is not bool:
-        raise BodyError((*place, name), "must be true or false")
-    return value is True
-
-
-def limit(body: Block, name: str, place: Place) -> int | None:
-    """A member that is a number, or left out; None unless it is a whole one. Raises `BodyError`."""
-    value = body.get(name)
-    if value is not None and type(value) is not int and type(value) is not float:
-        raise BodyError((*place, name), "must be a number")
-    return value if type(value) is int else None
 
 
 def refuse_redirects(body: Block, place: Place) -> None:

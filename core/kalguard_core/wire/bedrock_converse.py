@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..codes import ErrorCode
-from .anthropic_messages import limit, read_servers, read_tools
+from .anthropic_messages import read_servers, read_tools
 from .cohere_chat import OLD_MEMBERS
+from .members import limit
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 

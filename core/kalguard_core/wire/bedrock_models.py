@@ -13,9 +13,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ..codes import PROMPT_CHECK, ErrorCode
-from .anthropic_messages import limit, read_complete_body, read_messages_body
+from .anthropic_messages import read_complete_body, read_messages_body
 from .bedrock_converse import read_converse_body
 from .cohere_chat import read_chat, read_embed, read_functions, read_generate, read_old_chat, read_rerank, read_turns
+from .members import limit, string
 from .prompt import BodyError, Prompt
 from .templates import say_template
 from .text import Place, shown
@@ -57,13 +58,6 @@ def family_of(model: str) -> Family:
     )
 
 
-def _string(body: Body, name: str, place: Place) -> str:
-    value = body.get(name)
-    if type(value) is not str:
-        raise BodyError((*place, name), "must be a string")
-    return value
-
-
 def _refuse_model(body: Body, place: Place) -> None:
     for name in ("model", "stream"):
         if body.get(name) is not None:
@@ -80,7 +74,7 @@ def _anthropic(prompt: Prompt, body: Body, place: Place) -> int | None:
 
 
 def _llama(prompt: Prompt, body: Body, place: Place) -> int | None:
-    say_template(prompt, _string(body, "prompt", place), (*place, "prompt"))
+    say_template(prompt, string(body, "prompt", place), (*place, "prompt"))
     images = body.get("images")
     if images is not None:
         if type(images) is not list:
@@ -92,7 +86,7 @@ def _llama(prompt: Prompt, body: Body, place: Place) -> int | None:
 
 
 def _titan(prompt: Prompt, body: Body, place: Place) -> int | None:
-    prompt.say("user", _string(body, "inputText", place), (*place, "inputText"))
+    prompt.say("user", string(body, "inputText", place), (*place, "inputText"))
     prompt.message_count += 1
     prompt.others(body, _TITAN, place)
     config = body.get("textGenerationConfig")
@@ -107,7 +101,7 @@ def _titan(prompt: Prompt, body: Body, place: Place) -> int | None:
 
 def _titan_embed(prompt: Prompt, body: Body, place: Place) -> int | None:
     if body.get("inputText") is not None:
-        prompt.say("user", _string(body, "inputText", place), (*place, "inputText"))
+        prompt.say("user", string(body, "inputText", place), (*place, "inputText"))
     if body.get("inputImage") is not None:
         prompt.attach(None, body["inputImage"], (*place, "inputImage"))
     prompt.others(body, _TITAN_EMBED, place)
@@ -119,7 +113,7 @@ def _mistral(prompt: Prompt, body: Body, place: Place) -> int | None:
     if body.get("messages") is not None:
         read_turns(prompt, body["messages"], (*place, "messages"))
     if body.get("prompt") is not None:
-        say_template(prompt, _string(body, "prompt", place), (*place, "prompt"))
+        say_template(prompt, string(body, "prompt", place), (*place, "prompt"))
     if not prompt.message_count:
         raise BodyError((*place, "prompt"), "is missing")
     read_functions(prompt, body.get("tools"), (*place, "tools"))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..codes import ErrorCode
+from .members import flag, items, limit, string
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 
@@ -75,18 +76,18 @@ def read_old_chat(prompt: Prompt, body: Body, place: Place) -> bool:
     """Chat v1: one message, and the history beside it."""
     _refuse_raw(body, place)
     if body.get("preamble") is not None:
-        prompt.say("system", _string(body, "preamble", place), (*place, "preamble"))
-    history = _list(body, "chat_history", place)
+        prompt.say("system", string(body, "preamble", place), (*place, "preamble"))
+    history = items(body, "chat_history", place)
     for index, turn in enumerate(history):
         _read_turn(prompt, turn, (*place, "chat_history", index))
-    prompt.say("user", _string(body, "message", place), (*place, "message"))
+    prompt.say("user", string(body, "message", place), (*place, "message"))
     prompt.message_count += len(history) + 1
     prompt.rest("tool", body.get("tool_results"), (*place, "tool_results"))
     prompt.rest("document", body.get("documents"), (*place, "documents"))
-    for index, tool in enumerate(_list(body, "tools", place)):
+    for index, tool in enumerate(items(body, "tools", place)):
         prompt.offer(tool.get("name") if type(tool) is dict else None)
         prompt.rest("tool", tool, (*place, "tools", index))
-    for index, connector in enumerate(_list(body, "connectors", place)):
+    for index, connector in enumerate(items(body, "connectors", place)):
         _read_connector(prompt, connector, (*place, "connectors", index))
     if body.get("conversation_id") is not None:
         prompt.refer("conversation", body["conversation_id"], (*place, "conversation_id"))
@@ -97,7 +98,7 @@ def read_old_chat(prompt: Prompt, body: Body, place: Place) -> bool:
 def read_generate(prompt: Prompt, body: Body, place: Place) -> bool:
     """Text that is to be continued."""
     _refuse_raw(body, place)
-    prompt.say("user", _string(body, "prompt", place), (*place, "prompt"))
+    prompt.say("user", string(body, "prompt", place), (*place, "prompt"))
     prompt.message_count += 1
     _read_preset(prompt, body, place)
     prompt.others(body, _GENERATE, place)
@@ -107,8 +108,8 @@ def read_generate(prompt: Prompt, body: Body, place: Place) -> bool:
 def read_summarize(prompt: Prompt, body: Body, place: Place) -> bool:
     """Text that is to be summarised."""
     if body.get("additional_command") is not None:
-        prompt.say("user", _string(body, "additional_command", place), (*place, "additional_command"))
-    prompt.say("document", _string(body, "text", place), (*place, "text"))
+        prompt.say("user", string(body, "additional_command", place), (*place, "additional_command"))
+    prompt.say("document", string(body, "text", place), (*place, "text"))
     prompt.message_count += 1
     prompt.others(body, _SUMMARIZE, place)
     return False
@@ -126,9 +127,9 @@ def read_classify(prompt: Prompt, body: Body, place: Place) -> bool:
 def read_embed(prompt: Prompt, body: Body, place: Place) -> bool:
     """Texts and images that become vectors."""
     _say_all(prompt, body, "texts", place)
-    for index, image in enumerate(_list(body, "images", place)):
+    for index, image in enumerate(items(body, "images", place)):
         prompt.attach_url(image, (*place, "images", index), kind="image/*")
-    for index, item in enumerate(_list(body, "inputs", place)):
+    for index, item in enumerate(items(body, "inputs", place)):
         here = (*place, "inputs", index)
         if type(item) is not dict:
             raise BodyError(here, "must be an object")
@@ -140,8 +141,8 @@ def read_embed(prompt: Prompt, body: Body, place: Place) -> bool:
 
 def read_rerank(prompt: Prompt, body: Body, place: Place) -> bool:
     """A question, and the documents that are to be put in order."""
-    prompt.say("user", _string(body, "query", place), (*place, "query"))
-    prompt.rest("document", _list(body, "documents", place), (*place, "documents"))
+    prompt.say("user", string(body, "query", place), (*place, "query"))
+    prompt.rest("document", items(body, "documents", place), (*place, "documents"))
     prompt.others(body, _RERANK, place)
     return False
 
@@ -149,7 +150,7 @@ def read_rerank(prompt: Prompt, body: Body, place: Place) -> bool:
 def read_tokens(prompt: Prompt, body: Body, place: Place) -> bool:
     """Text that is cut into tokens, or tokens (numbers) that become text."""
     if body.get("text") is not None:
-        prompt.say("user", _string(body, "text", place), (*place, "text"))
+        prompt.say("user", string(body, "text", place), (*place, "text"))
     prompt.others(body, _TOKENS, place)
     return False
 
@@ -199,7 +200,7 @@ def read_content(prompt: Prompt, content: Any, role: str, place: Place) -> None:
 
 
 def _text(prompt: Prompt, part: Body, role: str, place: Place) -> None:
-    prompt.say(role, _string(part, "text", place), (*place, "text"))
+    prompt.say(role, string(part, "text", place), (*place, "text"))
     if len(part) > 2:
         prompt.others(part, _TEXT, place)
 
@@ -250,7 +251,7 @@ def _read_turn(prompt: Prompt, turn: Any, place: Place) -> None:
     if role is None:
         raise BodyError((*place, "role"), "must be SYSTEM, USER, CHATBOT or TOOL")
     if turn.get("message") is not None:
-        prompt.say(role, _string(turn, "message", place), (*place, "message"))
+        prompt.say(role, string(turn, "message", place), (*place, "message"))
     prompt.rest("tool", turn.get("tool_calls"), (*place, "tool_calls"))
     prompt.rest("tool", turn.get("tool_results"), (*place, "tool_results"))
     prompt.others(turn, _TURN, place)
@@ -292,43 +293,18 @@ def _read_preset(prompt: Prompt, body: Body, place: Place) -> None:
 
 
 def _refuse_raw(body: Body, place: Place) -> None:
-    if _flag(body, "raw_prompting", place):
+    if flag(body, "raw_prompting", place):
         problem = "is not supported: the template that separates roles would be left out"
         raise BodyError((*place, "raw_prompting"), problem, ErrorCode.POLICY_DENY)
 
 
 def _say_all(prompt: Prompt, body: Body, name: str, place: Place) -> None:
-    for index, text in enumerate(_list(body, name, place)):
+    for index, text in enumerate(items(body, name, place)):
         if type(text) is not str:
             raise BodyError((*place, name, index), "must be a string")
         prompt.say("user", text, (*place, name, index))
 
 
-def _string(body: Body, name: str, place: Place) -> str:
-    value = body.get(name)
-    if type(value) is not str:
-        raise BodyError((*place, name), "must be a string")
-    return value
-
-
-def _list(body: Body, name: str, place: Place) -> list[Any]:
-    value = body.get(name)
-    if value is None:
-        return []
-    if type(value) is not list:
-        raise BodyError((*place, name), "must be a list")
-    return value
-
-
 def _stream(body: Body, place: Place) -> bool:
-    limit = body.get("max_tokens")
-    if limit is not None and type(limit) is not int and type(limit) is not float:
-        raise BodyError((*place, "max_tokens"), "must be a number")
-    return _flag(body, "stream", place)
-
-
-def _flag(body: Body, name: str, place: Place) -> bool:
-    value = body.get(name)
-    if value is not None and type(value) is not bool:
-        raise BodyError((*place, name), "must be true or false")
-    return value is True
+    limit(body, "max_tokens", place)
+    return flag(body, "stream", place)

@@ -59,7 +59,7 @@ _TABLE: Final[tuple[tuple[str, str, str, str, str, frozenset[str]], ...]] = (
         "models/{model}:batchGenerateContent",
         "batch",
         "llm:batch, prompt:check",
-        f"of each request: {_GENERATES}",
+        _EACH,
         _CALL,
     ),
     ("GET", "models", "models", "llm:models", _LISTS, _LIST),

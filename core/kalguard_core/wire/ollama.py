@@ -20,6 +20,7 @@ from .base import LLM_CALL, Endpoint, Reading, Route
 from .endpoints import Endpoints
 from .headers import path_in_route, require_json
 from .json import encode_json
+from .members import flag
 from .prompt import BodyError, Prompt, model_name, read_json
 from .text import Place, shown
 
@@ -232,9 +233,7 @@ def _conversation(document: dict[str, Any], prompt: Prompt, read: frozenset[str]
     for name, problem in _REPLACES:
         if document.get(name) not in (None, False, "", []):
             raise BodyError((name,), problem, ErrorCode.POLICY_DENY)
-    stream = document.get("stream")
-    if stream is not None and type(stream) is not bool:
-        raise BodyError(("stream",), "must be true or false")
+    flag(document, "stream", ())
     options = document.get("options")
     limit: Any = None
     if options is not None:
@@ -242,7 +241,7 @@ def _conversation(document: dict[str, Any], prompt: Prompt, read: frozenset[str]
             raise BodyError(("options",), "must be an object")
         limit = options.get("num_predict")
     _leave(document, prompt, read)
-    return prompt.actions(stream=stream is not False, max_tokens=limit)
+    return prompt.actions(stream=document.get("stream") is not False, max_tokens=limit)
 
 
 def _leave(document: dict[str, Any], prompt: Prompt, read: frozenset[str]) -> None:
