@@ -50,6 +50,7 @@ REDIRECTS: Final = frozenset(
         "instruction_template_str",
         "kv_transfer_params",
         "litellm_credential_name",
+        "litellm_params",
         "logits_processors",
         "lora_request",
         "mcp_servers",

@@ -42,6 +42,18 @@ _REFERENCES: Final = {
     "vector_store_ids": "vector_store",
 }
 _MAX_NESTED: Final = 1000
+# Gateways to Gemini take a tool of Google's by its name alone, also beside a function (folded here).
+_GOOGLES: Final = frozenset(
+    {
+        "codeexecution",
+        "computeruse",
+        "enterprisewebsearch",
+        "googlemaps",
+        "googlesearch",
+        "googlesearchretrieval",
+        "urlcontext",
+    }
+)
 
 
 def read_tools(prompt: Prompt, tools: Any, place: Place) -> None:
@@ -152,3 +164,5 @@ def _refuse_variants(tool: dict[str, Any], place: Place) -> None:
     for key in tool:
         if key not in _KEYS and key.casefold() in _KEYS:
             raise BodyError((*place, key), f"is not a known member (did you mean {key.casefold()!r}?)")
+        if key.replace("_", "").casefold() in _GOOGLES:
+            raise BodyError((*place, key), "is not supported: it is a tool of its own")

@@ -61,6 +61,7 @@ _PERCENT_BYTES: Final = re.compile(rb"%(?=[0-9a-fA-F]{2})")
 # The codec takes its time for what is no escape; above this many, they are told apart first.
 _FEW_PERCENTS: Final = 10_000
 _JSON_BEGIN: Final = ("{", "[", '"')
+_SCHEME: Final = 16  # so far into a text the name of a URL's scheme ends
 _PORTS: Final = {"http": 80, "https": 443}
 _NUMBER: Final = frozenset("0123456789")
 _HOST: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
@@ -208,6 +209,9 @@ class Prompt:
         declared = media_type_of(media_type)
         if declared is None:
             raise BodyError(place, "has no valid media type")
+        if encoded and "://" in data[:_SCHEME]:  # DashScope fetches it, and others may
+            self.attach_url(data, place, kind=declared)
+            return
         inner = (*place, INNER) if encoded else place
         try:
             text = media_text(declared, data, encoded=encoded)

@@ -73,6 +73,12 @@ def test_skills_that_come_with_a_tool_are_media() -> None:
     assert explicit("openai", "/v1/responses", body) == [("hosted:shell", None), ("application/zip", None)]
 
 
+def test_a_url_in_the_place_of_data_is_somewhere_else() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "https://evil.test/a.wav", "format": "wav"}}
+    body = {"model": "m", "messages": [{"role": "user", "content": [sound]}]}
+    assert explicit("compatible", "/v1/chat/completions", body) == [("audio/wav", "evil.test")]
+
+
 def test_a_picture_to_rank_is_media() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://evil.test/a.png"}}
     body = {"model": "m", "query": "hello", "documents": [{"content": [picture]}]}
