@@ -448,6 +448,9 @@ def _arguments(value: Any, place: Place) -> dict[str, Any]:
 
 def _mcp_url(server: Any, place: Place) -> Any:
     members = _MCP.read(server, place)
+    for value, where in members.unknown():
+        if type(value) is dict:
+            raise BodyError(where, "is a transport that is not supported: where it leads is not known")
     transport = members.get("streamableHttpTransport")
     if transport is None:
         return None
