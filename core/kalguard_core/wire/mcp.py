@@ -153,6 +153,7 @@ class Mcp:
         ("an unknown protocol version", "its messages may mean something else"),
         ("a URI in another spelling (dot segments, needless escapes, `FILE:`)", "rules compare URIs as text"),
         ("unknown members of a tool call", "a server may act on them"),
+        ("tools whose names begin with `hosted:`, `a2a:` or `grpc:`", "a rule about such a name is not about a server"),
         ("images, sound and other blobs in answers of the client", "`content:media`: a rule must name them"),
     )
     answers_itself = False

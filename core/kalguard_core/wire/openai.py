@@ -31,7 +31,8 @@ CHAT: Final = Call(
     "chat",
     read_chat,
     _PROMPT,
-    "all messages and parts, tools, tool calls and results, every other text; attachments; hosted tools",
+    "all messages and parts, tools, tool calls and results, every other text; attachments; hosted tools, also those "
+    "that a model's name brings (`…-search-preview`, `sonar…`, `compound…`, `…:online`)",
 )
 BASIC: Final = (
     Call("POST", "/completions", "completions", COMPLETIONS, _PROMPT, "the prompts as text (no tokens), the suffix"),
