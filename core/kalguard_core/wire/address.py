@@ -24,7 +24,17 @@ _UNRESERVED: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTU
 _SEPARATORS: Final = frozenset(b"/\\.%")
 
 # Names that no public resolver answers, or that a cloud gives to its metadata service.
-_METADATA_NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
+_METADATA_NAMES: Final = frozenset(
+    {
+        "metadata",
+        "metadata.google.internal",
+        "metadata.goog",
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata.tencentyun.com",
+        "api.metadata.cloud.ibm.com",
+    }
+)
 _LOCAL_SUFFIXES: Final = (
     ".localhost",
     ".local",
@@ -41,8 +51,14 @@ _LOCAL_SUFFIXES: Final = (
     ".onion",
     ".svc",
 )
-# Addresses of metadata services that are not link-local: Alibaba's and Azure's wire server; AWS over IPv6.
-_METADATA: Final = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")))
+# Addresses of metadata services that are not link-local: Alibaba's, Azure's wire server, Oracle's; over IPv6 those of
+# AWS (and of its pods' credentials) and of Google.
+_METADATA: Final = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254"),
+    )
+)
 # An IPv4 address inside: NAT64 (RFC 6052, RFC 8215), deprecated IPv4-compatible addresses.
 _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
