@@ -114,6 +114,7 @@ class Ollama:
         ("context", "tokens cannot be read"),
         ("names in another case", "Go's JSON reader would take them for the known ones"),
         ("roles other than system, developer, user, assistant and tool", "a template may give them any meaning"),
+        ("models that run elsewhere (`:cloud`, `-cloud`)", "`content:reference`, which a rule has to name"),
         ("/v1/…", "a route of the kind `compatible` reads it"),
     )
     answers_itself = False
@@ -139,7 +140,7 @@ class Ollama:
 
 def read_chat(document: dict[str, Any]) -> tuple[Action, ...]:
     """The actions of `POST /api/chat`. Raises `BodyError`."""
-    prompt = Prompt("ollama", model_name(document.get("model")))
+    prompt = _prompt(document)
     messages = document.get("messages")
     # Without messages the call loads or unloads the model.
     if messages is not None and type(messages) is not list:
@@ -152,7 +153,7 @@ def read_chat(document: dict[str, Any]) -> tuple[Action, ...]:
 
 
 def _generate(document: dict[str, Any]) -> tuple[Action, ...]:
-    prompt = Prompt("ollama", model_name(document.get("model")))
+    prompt = _prompt(document)
     for name, role in (("system", "system"), ("prompt", "user"), ("suffix", "user")):
         text = document.get(name)
         if text is not None:
@@ -165,7 +166,7 @@ def _generate(document: dict[str, Any]) -> tuple[Action, ...]:
 
 
 def _embed(document: dict[str, Any]) -> tuple[Action, ...]:
-    prompt = Prompt("ollama", model_name(document.get("model")))
+    prompt = _prompt(document)
     given = document.get("input")
     texts = given if type(given) is list else [given]
     for index, text in enumerate(texts):
@@ -179,7 +180,7 @@ def _embed(document: dict[str, Any]) -> tuple[Action, ...]:
 
 
 def _embeddings(document: dict[str, Any]) -> tuple[Action, ...]:
-    prompt = Prompt("ollama", model_name(document.get("model")))
+    prompt = _prompt(document)
     text = document.get("prompt")
     if type(text) is not str:
         raise BodyError(("prompt",), "must be a string")
@@ -198,6 +199,15 @@ def _show(document: dict[str, Any]) -> tuple[Action, ...]:
     prompt = Prompt("ollama", model_name(document.get(place), (place,)))
     _leave(document, prompt, frozenset({"model", "name"}))
     return prompt.actions("llm:models")
+
+
+def _prompt(document: dict[str, Any]) -> Prompt:
+    model = model_name(document.get("model"))
+    prompt = Prompt("ollama", model)
+    # The server sends these on to ollama.com; it cuts the tag off before it looks for the name.
+    if model.lower().endswith((":cloud", "-cloud")):
+        prompt.refer("cloud", model, ("model",))
+    return prompt
 
 
 def _search(document: dict[str, Any]) -> tuple[Action, ...]:

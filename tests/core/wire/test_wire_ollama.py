@@ -361,3 +361,14 @@ _VALUES = st.recursive(
 def test_any_object_is_read_or_refused(body: dict[str, Any], path: str) -> None:
     with contextlib.suppress(Refusal):
         assert actions({"model": "m", **body}, f"/api/{path}")
+
+
+@pytest.mark.parametrize("model", ["gpt-oss:120b-cloud", "deepseek-v3:CLOUD"])
+@pytest.mark.parametrize(
+    ("path", "more"), [("/api/chat", {"messages": []}), ("/api/generate", {}), ("/api/embed", {"input": "x"})]
+)
+def test_a_model_that_runs_elsewhere_has_to_be_named_by_a_rule(model: str, path: str, more: dict[str, Any]) -> None:
+    found = read(asked(path), {"model": model, **more}).actions
+    assert [(each.name, each.resource, each.explicit) for each in found[1:]] == [
+        ("content:reference", f"cloud:{model}", True)
+    ]
