@@ -56,7 +56,8 @@ class Action(Struct, frozen=True):
     explicit: bool = False
 
 
-_NAMED: Final = frozenset(
+# What readers make `explicit`: actions of these names, and tools whose names begin so.
+MUST_BE_NAMED: Final = frozenset(
     {
         CONTENT_MEDIA,
         CONTENT_REFERENCE,
@@ -67,8 +68,9 @@ _NAMED: Final = frozenset(
         "a2a:CreateTaskPushNotificationConfig",
     }
 )
+HOSTED: Final = "hosted:"
 
 
 def must_be_named(name: str, tool: str | None) -> bool:
     """Whether readers make actions of that name, or of that tool, `explicit`; for those who ask without a request."""
-    return name in _NAMED or (tool is not None and tool.startswith("hosted:"))
+    return name in MUST_BE_NAMED or (tool is not None and tool.startswith(HOSTED))

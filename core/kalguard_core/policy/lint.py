@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..action import HOSTED, MUST_BE_NAMED
 from ..codes import Outcome
+from .conditions import Condition
 from .policy import Policy
 from .rule import Rule
+from .values import OneOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +41,24 @@ def warnings(policy: Policy) -> tuple[PolicyWarning, ...]:
 def _is_left(rule: Rule, shadow: Rule) -> bool:
     """Whether `rule` allows what `shadow` can't, since it does not name it (`PolicyQuery.explicit`)."""
     return rule.match.outcome is shadow.match.outcome is Outcome.ALLOW and any(
-        rule.names(key) and not shadow.names(key) for key in ("actions", "tools")
+        rule.names(key) and not shadow.names(key) and may_want(rule.conditions)
+        for key, may_want in (("actions", _may_want_action), ("tools", _may_want_tool))
+    )
+
+
+def _may_want_action(conditions: tuple[Condition, ...]) -> bool:
+    """Whether an action that must be named may be among those that are wanted."""
+    return any(
+        condition.test.matches(name) for condition in conditions if condition.key == "actions" for name in MUST_BE_NAMED
+    )
+
+
+def _may_want_tool(conditions: tuple[Condition, ...]) -> bool:
+    """Whether a tool that a vendor runs may be among those that are wanted."""
+    tests = [condition.test for condition in conditions if condition.key == "tools"]
+    return any(
+        any(str(name).startswith(HOSTED) for name in test.exact)
+        or any(pattern.start.startswith(HOSTED) or HOSTED.startswith(pattern.start) for pattern in test.patterns)
+        for test in tests
+        if isinstance(test, OneOf)
     )

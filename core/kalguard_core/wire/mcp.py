@@ -13,7 +13,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ..action import Action, Attribute, Message
+from ..action import HOSTED, Action, Attribute, Message
 from ..codes import CONTENT_MEDIA, TOOL_EXECUTE, Capability, ErrorCode
 from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
@@ -60,7 +60,7 @@ _MAX_MEDIA: Final = 63
 # Each is asked of the policy, and is one audit event.
 _MAX_ACTIONS: Final = 128
 # How the tools of others are named; a rule about one of them is not about a server's tool that calls itself so.
-_OTHERS_TOOLS: Final = ("hosted:", "a2a:", "grpc:")
+_OTHERS_TOOLS: Final = (HOSTED, "a2a:", "grpc:")
 
 # Longest value of the headers that servers keep or compare (a session id may be a signed token).
 _HEADER_LENGTHS: Final = {

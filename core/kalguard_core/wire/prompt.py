@@ -19,7 +19,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ..action import Action, Attribute, Message
+from ..action import HOSTED, Action, Attribute, Message
 from ..codes import CONTENT_MEDIA, CONTENT_REFERENCE, PROMPT_CHECK, TOOL_EXECUTE, Capability, ErrorCode
 from ..request import Refusal
 from .base import LLM_CALL, PROMPT, Reading
@@ -163,7 +163,7 @@ class Prompt:
 
         Its text is read with that of the prompt, so this needs no `rest` beside it.
         """
-        name = f"hosted:{shown(tool)}"
+        name = f"{HOSTED}{shown(tool)}"
         attributes: dict[str, Attribute] = self._attributes(toolName=name, hosted=True)
         if url is not None:
             attributes["host"] = url_host(url, place)

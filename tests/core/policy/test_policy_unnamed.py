@@ -26,7 +26,10 @@ def test_an_earlier_wish_for_approval_is_heard() -> None:
     [
         ("actions: ['content:*']", "allow", False),
         ("tools: ['hosted:*']", "allow", False),
+        ("tools: ['h*']", "allow", False),
         ("tools: ['*']", "allow", True),
+        ("tools: [search]", "allow", True),
+        ("actions: ['tool:execute']", "allow", True),
         ("actions: ['tool:execute']", "deny", True),
     ],
 )
