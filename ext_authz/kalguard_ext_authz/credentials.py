@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_plus
 
 import structlog
 
-from kalguard_core.identity import credential_headers, looks_like_token, offered_token
+from kalguard_core.identity import CREDENTIAL_HEADERS, credential_headers, looks_like_token, offered_token
 from kalguard_core.request import Refusal
 
 from .settings import UpstreamSettings
@@ -90,6 +90,9 @@ _ENDINGS: Final = ("-auth", "-secret", "-token")
 _BARE: Final = frozenset({"auth", "secret", "token"})
 _FORGERY_TOKENS: Final = ("csrf-token", "xsrf-token")  # they prove a page, and no caller
 _COMMON_NAME: Final = 64  # bytes; names up to here are remembered, which nobody should fill our memory with
+# What `headers_to_remove` looks at, and what nobody can do without: subprotocols are looked at one by one.
+_LISTED: Final = frozenset({*CREDENTIAL_HEADERS, "host", "sec-websocket-protocol"})
+_LISTED_ALL: Final = _LISTED.union(VENDOR_HEADERS)
 _KEY_IN_PROTOCOL: Final = ("api-key.", "api_key.", "access-token.", "access_token", "bearer", "authorization")
 # As a subprotocol of its own, each of these says that the next one is a key.
 _KEY_FOLLOWS: Final = frozenset({"access-token", "access_token", "api-key", "authorization", "bearer", "token"})
@@ -179,14 +182,15 @@ def headers_to_remove(headers: Mapping[str, str], access: Access) -> tuple[str, 
 def other_headers_to_remove(headers: Mapping[str, str], access: Access, token: str) -> list[str]:
     """As `headers_to_remove`, of those with names that nobody lists: what sounds like a credential, and whatever
     holds `token`, cookies too."""
-    found = [] if access.passthrough else [name for name in headers if _sounds_secret(name)]
-    if token and token in "\n".join(headers.values()):
-        found += [name for name, value in headers.items() if token in value and name not in found]
-    if not found:
-        return found
-    # Names with a colon are no headers (the path is one of them); the subprotocols are looked at one by one.
-    kept = {"host", "sec-websocket-protocol", access.header, *headers_to_remove(headers, access)}
-    return [name for name in found if name not in kept and not name.startswith(":")]
+    known, passes = (_LISTED, True) if access.passthrough else (_LISTED_ALL, False)
+    return [
+        name
+        for name, value in headers.items()
+        if name not in known
+        # a pseudo-header is no header; one of them is the path
+        and ((token in value and name[0] != ":" and token != "") or (not passes and _sounds_secret(name)))
+        and name != access.header
+    ]
 
 
 def query_to_remove(path: str, access: Access, token: str = "") -> list[str]:

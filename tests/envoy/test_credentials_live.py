@@ -95,8 +95,9 @@ def test_the_upstream_gets_its_credential_and_nothing_of_the_agents(
     lab: Lab, path: str, body: object, token_in: str, header: str, value: str
 ) -> None:
     headers = {token_in: f"Bearer {JWT}" if token_in == "authorization" else JWT}
-    for name in ("api-key", "x-goog-api-key", "x-auth-token"):
+    for name in ("api-key", "x-goog-api-key", "x-auth-token", "x-portkey-api-key", "cf-aig-authorization", "apikey"):
         headers[name] = OWN
+    headers |= {"x-note": JWT, "cookie": f"a=b; session={JWT}"}
     status, arrived = lab.send(path, body, headers)
     assert (status, arrived is not None) == (200, True)
     assert arrived is not None
@@ -126,6 +127,7 @@ def test_a_credential_in_the_query_is_the_only_one_there(lab: Lab) -> None:
         (f"n=1;key={OWN}&m=2", {"m=2"}),
         (f"key[]={OWN}&api_key={OWN}&n=1", {"n=1"}),
         (f"x={JWT}&n=1", {"n=1"}),
+        (f"{JWT}&x=Bearer%20{JWT}&y=a{JWT}b&n=1", {"n=1"}),
         ("key&n=1", {"n=1"}),
     ],
 )
@@ -175,7 +177,7 @@ def test_a_websocket_is_opened_only_when_a_rule_names_it_and_carries_no_key_of_t
         head = (
             f"GET {path} HTTP/1.1\r\nhost: gate\r\nx-kalguard-token: {JWT}\r\nconnection: upgrade\r\n"
             f"upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: {'A' * 22}==\r\n"
-            f"sec-websocket-protocol: chat, openai-insecure-api-key.{OWN}\r\n\r\n"
+            f"sec-websocket-protocol: chat, openai-insecure-api-key.{OWN}, access_token, {OWN}, {JWT}\r\n\r\n"
         )
         with socket.create_connection(("127.0.0.1", lab.stack.port), 10) as connection:
             connection.sendall(head.encode())
@@ -190,6 +192,7 @@ def test_a_websocket_is_opened_only_when_a_rule_names_it_and_carries_no_key_of_t
     assert arrived.target == f"/live?key={KEYS['maps']}"
     assert arrived.values("sec-websocket-protocol") == ["chat"]
     assert OWN not in str(arrived)
+    assert JWT not in str(arrived)
 
 
 def test_no_log_of_envoy_or_kalguard_has_a_credential(lab: Lab) -> None:

@@ -179,6 +179,15 @@ def test_plain_http_reaches_no_denied_host_whatever_the_host_header_says(lab: La
             assert len(lab.echo.arrived) == before
 
 
+def test_who_asks_for_https_without_a_tunnel_is_told_so(lab: Lab) -> None:
+    with socket.create_connection(("127.0.0.1", lab.port), 10) as connection:
+        connection.sendall(
+            f"GET https://github.com/ HTTP/1.1\r\nhost: github.com\r\nx-kalguard-token: {JWT}\r\n\r\n".encode()
+        )
+        answer = connection.recv(65536)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["message"] == "an https URL needs CONNECT"
+
+
 def test_every_answer_is_in_the_audit_log_and_no_token_in_any_log(lab: Lab) -> None:
     lab.connect("audited.example.com:443")
     events = [event for event in lab.stack.kalguard.audit_events() if "audited.example.com" in json.dumps(event)]

@@ -35,6 +35,11 @@ class _OwnReply:
 _OWN_REPLIES: Final = (
     _OwnReply('response.code_details == "ext_authz_error"', ErrorCode.INTERNAL, "authorization service unavailable"),
     _OwnReply("response.code == 400", ErrorCode.BAD_REQUEST, "malformed request"),
+    _OwnReply(
+        'response.code_details == "http1.https_url_on_plaintext_connection"',
+        ErrorCode.BAD_REQUEST,
+        "an https URL needs CONNECT",
+    ),
     _OwnReply("response.code == 403", ErrorCode.BAD_REQUEST, "protocol upgrades are not allowed"),
     _OwnReply("response.code == 404", ErrorCode.NOT_FOUND, "no route for this path"),
     _OwnReply("response.code == 408", ErrorCode.REQUEST_TIMEOUT, "the request took too long to arrive"),
