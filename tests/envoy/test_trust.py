@@ -23,8 +23,9 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
 
 from certificates import Authority
+from envoy_lab import AuthzStub
 from kalguard_ext_authz.envoy.process import EnvoyProcess
-from kalguard_ext_authz.envoy.render import AuthzTls, Sidecar, render
+from kalguard_ext_authz.envoy.render import AuthzTls, ListenTls, Sidecar, render
 from kalguard_ext_authz.envoy.targets import Pipe, Socket, Upstream
 from raw_http import Arrived, RawUpstream, exchange
 from stack import POLICY, TOOLS, Stack, running_stack
@@ -418,6 +419,38 @@ def test_a_workload_without_a_good_certificate_does_not_even_connect(
     with pytest.raises(httpx.TransportError):
         as_workload(verified, authority, issuer, uri)
     assert len(verified.kalguard.audit_events()) == before
+
+
+def test_who_must_show_a_certificate_to_the_rendered_listeners_is_named_by_it_or_not_let_in(
+    socket_directory: Path, envoy_binary: Path, authority: Authority, stranger: Authority
+) -> None:
+    ports = free_port(), free_port()
+    chain, key = authority.issue("both", ip="127.0.0.1")
+    sidecar = Sidecar(
+        listen=Socket("127.0.0.1", ports[0]),
+        proxy=Socket("127.0.0.1", ports[1]),
+        listen_tls=ListenTls(str(chain), str(key), str(authority.certificate)),
+        authz=Pipe(f"{socket_directory}/authz.sock"),
+        admin=Pipe(f"{socket_directory}/admin.sock"),
+    )
+    stub = AuthzStub(socket_directory / "authz.sock")
+    stub.denial = (403, b"{}")
+    uri = "spiffe://td.example/agent-1"
+    try:
+        with EnvoyProcess(envoy_binary, render(sidecar), socket_directory):
+            for port in ports:
+                for issuer in (None, stranger, authority):
+                    context = ssl.create_default_context(cafile=str(authority.certificate))
+                    if issuer is not None:
+                        context.load_cert_chain(*issuer.issue("workload", uri=uri))
+                    try:
+                        status = httpx.get(f"https://127.0.0.1:{port}/openai/v1/models", verify=context).status_code
+                    except httpx.TransportError:
+                        status = 0
+                    assert status == (403 if issuer is authority else 0)
+    finally:
+        stub.close()
+    assert [request.attributes.source.principal for request in stub.requests] == [uri, uri]
 
 
 def test_a_certificate_that_envoy_was_not_told_to_verify_is_nobody(
