@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 from click.testing import CliRunner
 
 from envoy_lab import AuthzStub, Demo
+from kalguard_core.wire.address import METADATA
 from kalguard_core.wire.registry import PROTOCOLS
 from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.envoy.binary import validate
@@ -50,6 +52,18 @@ COMMITTED = {
 
 
 # -- what is rendered -------------------------------------------------------------------------------------
+
+
+def test_the_forward_proxy_connects_to_no_metadata_service_even_where_private_addresses_are_open() -> None:
+    sidecar = Sidecar(proxy=Socket("127.0.0.1", 1), proxy_inside=True)
+    clusters = yaml.load(render(sidecar), yaml.CSafeLoader)["static_resources"]["clusters"]
+    (dns,) = (each["cluster_type"]["typed_config"]["dns_cache_config"] for each in clusters if "cluster_type" in each)
+    refused = [
+        ip_network(f"{each['address_prefix']}/{each['prefix_len']}")
+        for each in dns["resolved_address_filter"]["ranges"]
+    ]
+    for known in (*METADATA, ip_address("169.254.169.254"), ip_address("fe80::1")):
+        assert any(known in network for network in refused), known
 
 
 @pytest.mark.parametrize(

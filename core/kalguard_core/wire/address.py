@@ -53,7 +53,7 @@ _LOCAL_SUFFIXES: Final = (
 )
 # Addresses of metadata services that are not link-local: Alibaba's, Azure's wire server, Oracle's; over IPv6 those of
 # AWS (and of its pods' credentials) and of Google.
-_METADATA: Final = frozenset(
+METADATA: Final = frozenset(
     map(
         ipaddress.ip_address,
         ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254"),
@@ -129,7 +129,7 @@ def address_class(name: str, address: Address | None) -> str:
             return "loopback"
         return "local" if "." not in name or name.endswith(_LOCAL_SUFFIXES) else "name"
     inner = _inner(address)
-    if inner in _METADATA or address in _METADATA or str(inner) == "169.254.169.254":
+    if inner in METADATA or address in METADATA or str(inner) == "169.254.169.254":
         return "metadata"
     if inner.is_loopback:
         return "loopback"
