@@ -73,19 +73,21 @@ def call(size: int) -> dict[str, Any]:
 
 @dataclass
 class Row:
-    """`aim` in µs."""
+    """`aim` in µs. `spaced`: the body is written as Python's `json` does, with a space behind each comma and colon;
+    the SDKs of OpenAI and MCP write none."""
 
     name: str
     kind: str
     path: str
     document: dict[str, Any]
     aim: float
+    spaced: bool = False
     times: list[float] = field(default_factory=list)
     parse_times: list[float] = field(default_factory=list)
 
     def prepare(self) -> tuple[Callable[[], Any], Callable[[], Any], int]:
         """Reading, parsing, and the size of the body."""
-        body = json.dumps(self.document).encode()
+        body = json.dumps(self.document, separators=None if self.spaced else (",", ":")).encode()
         request = AgentRequest(
             id="req_1",
             kind=self.kind,
@@ -111,6 +113,7 @@ def rows() -> list[Row]:
     tools = [offered(number) for number in range(3)]
     return [
         Row("OpenAI chat, 2 KB", *CHAT, chat(2 * KIB, 4), 20),
+        Row("OpenAI chat, 2 KB with spaces", *CHAT, chat(2 * KIB, 4), 20, spaced=True),
         Row("OpenAI chat, 2 KB with 3 tools", *CHAT, chat(KIB, 4, tools=tools), 20),
         Row("MCP tools/call, 2 KB", *MCP, call(2 * KIB - 128), 20),
         Row("OpenAI chat, 100 KB in 20 messages", *CHAT, chat(100 * KIB, 20), 1_000),

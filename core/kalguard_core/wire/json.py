@@ -33,7 +33,6 @@ _LONG_INTEGER: Final = b"0" * 19
 _HUGE: Final = float(2**63)
 # Looked at one by one, so there is a limit; real data has a handful that are this long and this large.
 _MAX_LONG_NUMBERS: Final = 10_000
-_MARKS_FROM: Final = 4096
 _NO_MARKS: Final = bytes(byte for byte in range(256) if byte not in b",:[{")
 _DIGITS: Final = re.compile(rb"[0-9]+")
 
@@ -53,8 +52,8 @@ def parse_json(data: bytes, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
     `max_depth`: levels of arrays and objects, at most 250. `max_nodes`: values in the document (an empty array
     or object counts twice). Raises `JsonError` for everything that is not strict JSON or over a limit.
     """
-    # Of much data, what is counted is first picked out in one pass: it is mostly text.
-    marks = data if len(data) < _MARKS_FROM else data.translate(None, _NO_MARKS)
+    # What is counted is first picked out in one pass: data is mostly text.
+    marks = data.translate(None, _NO_MARKS)
     # A value takes a byte at least, so small bodies need no count. Counted before anything is built from it.
     if len(data) >= max_nodes and _nodes(marks) > max_nodes and _too_many(data, max_nodes):
         raise JsonError(f"more than {max_nodes} values", 0)
@@ -66,11 +65,14 @@ def parse_json(data: bytes, *, max_depth: int = MAX_DEPTH, max_nodes: int = MAX_
     if marks.count(b"[") + marks.count(b"{") > max_depth and _deeper(document, max_depth):
         raise JsonError(f"nested deeper than {max_depth} levels", 0)
     colons = marks.count(b":")
+    written = orjson.dumps(document) if colons else b""
+    if written == data:
+        return document  # nothing was dropped or rounded; most clients write JSON as compactly as our writer does
     if b"\\" in data and b"\\u003" in data:
         # Without pairs of backslashes, each \u left over is an escape.
         unpaired = data.replace(b"\\\\", b"")
         colons += unpaired.count(b"\\u003a") + unpaired.count(b"\\u003A")
-    if colons and orjson.dumps(document).count(b":") != colons:
+    if written.count(b":") != colons:
         raise _duplicate_key(data)
     if _LONG_INTEGER in data.translate(_DIGITS_TO_ZERO):
         _refuse_long_integers(document, data)

@@ -258,23 +258,35 @@ class Prompt:
         texts += self._beside
         if len(self._others) >= MAX_ACTIONS:
             raise BodyError((), f"more than {MAX_ACTIONS} references, hosted tools and attachments in one request")
-        unwrap(texts)
-        found = self._attributes(messageCount=self.message_count, stream=stream, toolCount=len(self._offered))
-        found["tokenEstimate"] = (sum([len(message.text) for message in texts]) + 3) // 4
+        whole = "".join([message.text for message in texts])
+        if "%" in whole or "\\" in whole or "&" in whole:
+            unwrap(texts)
+        found: dict[str, Attribute] = {
+            "messageCount": self.message_count,
+            "stream": stream,
+            "toolCount": len(self._offered),
+            "provider": self.provider,
+            "tokenEstimate": (len(whole) + 3) // 4,
+        }
+        if self.model is not None:
+            found["model"] = self.model
         if self._offered:
             found["toolNames"] = tuple(self._offered)
         if type(max_tokens) is int:
             found["maxTokens"] = max_tokens
         if self._others:
             self._summarise(found)
-        found.update(attributes)
+        if attributes:
+            found.update(attributes)
         first = Action(
             name,
             PROMPT if name == PROMPT_CHECK else LLM_CALL,
-            resource=self.model,
-            model=self.model,
-            messages=tuple(texts),
-            attributes=found,
+            self.model,
+            None,
+            self.model,
+            None,
+            tuple(texts),
+            found,
         )
         return (first, *self._others.values()) if self._others else (first,)
 
