@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import support
 from envoy_lab import Demo
 from kalguard_ext_authz.envoy.process import Child
 
@@ -18,18 +19,7 @@ from kalguard_ext_authz.envoy.process import Child
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Returns a TCP port of loopback that nobody listens on, another one at each call."""
-    given: set[int] = set()
-
-    def take() -> int:
-        while True:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port: int = probe.getsockname()[1]
-            if port not in given:
-                given.add(port)
-                return port
-
-    return take
+    return support.free_port
 
 
 @pytest.fixture(scope="session")

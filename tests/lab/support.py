@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,32 @@ tools:
 """
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports below those that outgoing connections get (Linux: from 32768), a part for each worker of the tests.
+
+    A port that the system picks is gone again before a slow server has it: each connection may take it.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = (32_700 - 12_000) // workers
+    first = 12_000 + number * share
+    offset = os.getpid() * 97  # another place in each run: the last one's connections may still be closing
+    return (first + (offset + step) % share for step in itertools.count())
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nobody listens on; another one at each call."""
+    for port in _ports:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable")
 
 
 def make_token(agent: str = "agent-1", capabilities: tuple[str, ...] = ALL_CAPABILITIES, **claims: Any) -> str:
