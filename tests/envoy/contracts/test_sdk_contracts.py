@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from contract_lab import Contracts
@@ -86,6 +87,15 @@ def test_a_rate_limit_raises_the_sdks_exception_for_429(contracts: Contracts, sd
     refused = sdk.refused(caught.value)
     assert (refused.kind, refused.status) == (sdk.limited, 429)
     assert "limit" in refused.text
+
+
+@pytest.mark.parametrize("sdk", SDKS, ids=str)
+def test_a_rate_limit_says_when_to_come_back(contracts: Contracts, sdk: Sdk) -> None:
+    token = contracts.exhaust("agent-busy")
+    response = httpx.post(f"{contracts.plain}{sdk.path}/x", headers={"authorization": f"Bearer {token}"}, json={})
+    assert response.status_code == 429
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    assert "x-should-retry" not in response.headers
 
 
 @pytest.mark.parametrize("sdk", SDKS, ids=str)
