@@ -12,7 +12,7 @@ import click
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "up": ("up", "up", "Start Envoy, KalGuard and a demo upstream on loopback; print requests to paste."),
     "serve": ("serve", "serve", "Run the servers: gRPC ext_authz, HTTP API, admin, metrics."),
-    "check": ("check", "check", "Decide about one prompt or tool call without a server."),
+    "check": ("check", "check", "Decide about one prompt, tool call or request without a server."),
     "policy": ("policy", "policy", "Validate policy documents, and ask them."),
     "routes": ("routes", "routes", "Validate route tables, and ask them."),
     "token": ("token", "token", "Issue and inspect agent tokens."),
