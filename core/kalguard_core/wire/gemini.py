@@ -14,7 +14,7 @@ from ..action import Action
 from ..codes import ErrorCode
 from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
-from .base import LLM_CALL, PROMPT, Endpoint, Reading, Route
+from .base import Endpoint, Reading, Route
 from .endpoints import Endpoints
 from .google_content import (
     google_reply,
@@ -27,96 +27,75 @@ from .google_content import (
     read_predict,
     stored,
 )
+from .google_endpoints import (
+    CALL,
+    GENERATES,
+    ID,
+    INSTANCES,
+    LIST,
+    LISTS,
+    NAMED,
+    REFERENCE,
+    UPDATE,
+    Row,
+    checked_route,
+    endpoint,
+    live_endpoint,
+    realtime,
+)
 from .headers import path_in_route, require_json
 from .prompt import Prompt, read_json
 
-_CALL: Final = frozenset({"alt", "key"})
-_LIST: Final = _CALL | {"pageSize", "pageToken", "filter"}
-_UPDATE: Final = _CALL | {"updateMask"}
-_GENERATES: Final = "contents, system instruction, tools, schemas; media, files and hosted tools as actions"
-_EACH: Final = f"of each request: {_GENERATES}"
-_INSTANCES: Final = "instances and parameters; media and buckets as actions"
-_REFERENCE: Final = "content:reference"
-_LISTS: Final = "nothing: it lists them"
-_NAMED: Final = "the name in the path"
-_ID: Final = "the id in the path"
-_BARE: Final = frozenset({_LISTS, _NAMED, _ID})
-"""What is read where there is no body."""
+_EACH: Final = f"of each request: {GENERATES}"
 
-# (method, path under the version, name, actions, what is read, query)
-_TABLE: Final[tuple[tuple[str, str, str, str, str, frozenset[str]], ...]] = (
-    ("POST", "models/{model}:generateContent", "generate", "prompt:check", _GENERATES, _CALL),
-    ("POST", "models/{model}:streamGenerateContent", "stream", "prompt:check", _GENERATES, _CALL),
-    ("POST", "tunedModels/{tuned}:generateContent", "generate", "prompt:check", _GENERATES, _CALL),
-    ("POST", "tunedModels/{tuned}:streamGenerateContent", "stream", "prompt:check", _GENERATES, _CALL),
-    ("POST", "models/{model}:countTokens", "count", "llm:count", _GENERATES, _CALL),
-    ("POST", "models/{model}:embedContent", "embed", "llm:embed", "content, title", _CALL),
-    ("POST", "models/{model}:batchEmbedContents", "embed", "llm:embed", "content and title of each request", _CALL),
-    ("POST", "models/{model}:predict", "predict", "llm:image", _INSTANCES, _CALL),
-    ("POST", "models/{model}:predictLongRunning", "video", "llm:video", _INSTANCES, _CALL),
+_TABLE: Final[tuple[Row, ...]] = (
+    ("POST", "models/{model}:generateContent", "generate", "prompt:check", GENERATES, CALL),
+    ("POST", "models/{model}:streamGenerateContent", "stream", "prompt:check", GENERATES, CALL),
+    ("POST", "tunedModels/{tuned}:generateContent", "generate", "prompt:check", GENERATES, CALL),
+    ("POST", "tunedModels/{tuned}:streamGenerateContent", "stream", "prompt:check", GENERATES, CALL),
+    ("POST", "models/{model}:countTokens", "count", "llm:count", GENERATES, CALL),
+    ("POST", "models/{model}:embedContent", "embed", "llm:embed", "content, title", CALL),
+    ("POST", "models/{model}:batchEmbedContents", "embed", "llm:embed", "content and title of each request", CALL),
+    ("POST", "models/{model}:predict", "predict", "llm:image", INSTANCES, CALL),
+    ("POST", "models/{model}:predictLongRunning", "video", "llm:video", INSTANCES, CALL),
     (
         "POST",
         "models/{model}:batchGenerateContent",
         "batch",
         "llm:batch, prompt:check",
         _EACH,
-        _CALL,
+        CALL,
     ),
-    ("GET", "models", "models", "llm:models", _LISTS, _LIST),
-    ("GET", "models/{model}", "models", "llm:models", _NAMED, _CALL),
-    ("GET", "tunedModels", "models", "llm:models", _LISTS, _LIST),
-    ("GET", "tunedModels/{tuned}", "models", "llm:models", _NAMED, _CALL),
-    ("POST", "cachedContents", "cache.write", "llm:cache", _GENERATES, _CALL),
-    ("GET", "cachedContents", "cache", _REFERENCE, _LISTS, _LIST),
-    ("GET", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
-    ("PATCH", "cachedContents/{cache}", "cache.write", f"llm:cache, {_REFERENCE}", "every text", _UPDATE),
-    ("DELETE", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
-    ("GET", "files", "file", _REFERENCE, _LISTS, _LIST),
-    ("GET", "files/{file}:download", "file", _REFERENCE, _ID, _CALL),
-    ("GET", "files/{file}", "file", _REFERENCE, _ID, _CALL),
-    ("DELETE", "files/{file}", "file", _REFERENCE, _ID, _CALL),
-    ("GET", "batches", "batch.stored", _REFERENCE, _LISTS, _LIST),
-    ("POST", "batches/{batch}:cancel", "batch.stored", _REFERENCE, _ID, _CALL),
-    ("GET", "batches/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
-    ("DELETE", "batches/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
-    ("GET", "operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
-    ("GET", "models/{model}/operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
+    ("GET", "models", "models", "llm:models", LISTS, LIST),
+    ("GET", "models/{model}", "models", "llm:models", NAMED, CALL),
+    ("GET", "tunedModels", "models", "llm:models", LISTS, LIST),
+    ("GET", "tunedModels/{tuned}", "models", "llm:models", NAMED, CALL),
+    ("POST", "cachedContents", "cache.write", "llm:cache", GENERATES, CALL),
+    ("GET", "cachedContents", "cache", REFERENCE, LISTS, LIST),
+    ("GET", "cachedContents/{cache}", "cache", REFERENCE, ID, CALL),
+    ("PATCH", "cachedContents/{cache}", "cache.write", f"llm:cache, {REFERENCE}", "every text", UPDATE),
+    ("DELETE", "cachedContents/{cache}", "cache", REFERENCE, ID, CALL),
+    ("GET", "files", "file", REFERENCE, LISTS, LIST),
+    ("GET", "files/{file}:download", "file", REFERENCE, ID, CALL),
+    ("GET", "files/{file}", "file", REFERENCE, ID, CALL),
+    ("DELETE", "files/{file}", "file", REFERENCE, ID, CALL),
+    ("GET", "batches", "batch.stored", REFERENCE, LISTS, LIST),
+    ("POST", "batches/{batch}:cancel", "batch.stored", REFERENCE, ID, CALL),
+    ("GET", "batches/{batch}", "batch.stored", REFERENCE, ID, CALL),
+    ("DELETE", "batches/{batch}", "batch.stored", REFERENCE, ID, CALL),
+    ("GET", "operations/{operation}", "operation", REFERENCE, ID, CALL),
+    ("GET", "models/{model}/operations/{operation}", "operation", REFERENCE, ID, CALL),
 )
 _VERSIONS: Final = ("v1beta", "v1")
 _LIVE: Final = "/ws/google.ai.generativelanguage.{version}.GenerativeService.BidiGenerateContent"
 
-
-def _endpoints() -> tuple[Endpoint, ...]:
-    return tuple(
-        Endpoint(
-            method,
-            f"/{version}/{path}",
-            f"gemini.{name}",
-            actions,
-            reads,
-            capabilities=PROMPT if actions == "prompt:check" else LLM_CALL,
-            query=query,
-            body=reads not in _BARE,
-        )
-        for version in _VERSIONS
-        for method, path, name, actions, reads, query in _TABLE
-    ) + tuple(
-        Endpoint(
-            "GET",
-            _LIVE.replace("{version}", version),
-            "gemini.realtime",
-            "llm:realtime",
-            "nothing that is said: a rule has to name it",
-            capabilities=LLM_CALL,
-            query=_CALL,
-            body=False,
-            upgrade=True,
-        )
-        for version in _VERSIONS
-    )
-
-
-_ENDPOINTS: Final = Endpoints("model", _endpoints())
+_ENDPOINTS: Final = Endpoints(
+    "model",
+    (
+        *(endpoint("gemini", f"/{version}/", row) for version in _VERSIONS for row in _TABLE),
+        *(live_endpoint("gemini", _LIVE.replace("{version}", version)) for version in _VERSIONS),
+    ),
+)
 
 _UPLOAD: Final = "the bytes of an upload are not looked at: send what the model shall read in the request"
 _NO_ASYNC: Final = "it takes its input from files at Google's, which are not looked at"
@@ -163,16 +142,6 @@ class Gemini:
         return google_reply(decision)
 
 
-def checked_route(route: Route) -> Route:
-    """`route`, unless a colon in an identifier or `alt` would make another call of it. Raises `Refusal`."""
-    if any(":" in value for value in route.parameters.values()):
-        raise Refusal(ErrorCode.NOT_FOUND, "unknown model endpoint: it is no method of its resource")
-    alt = route.query.get("alt")
-    if alt is not None and alt not in ("json", "sse") and not (alt == "media" and "file" in route.parameters):
-        raise Refusal(ErrorCode.BAD_REQUEST, "the query member 'alt' must be json or sse")
-    return route
-
-
 def _prompt(route: Route) -> Prompt:
     tuned = route.parameters.get("tuned")
     return Prompt("gemini", route.parameters.get("model") if tuned is None else f"tunedModels/{tuned}")
@@ -185,11 +154,6 @@ def _bodiless(route: Route) -> tuple[Action, ...]:
     if name == "realtime":
         return realtime("gemini")
     return stored("gemini", name, route.parameters.get(name, "*"))
-
-
-def realtime(provider: str) -> tuple[Action, ...]:
-    """A conversation over a WebSocket: nobody looks into it, so only a rule that names it allows it."""
-    return (Action("llm:realtime", LLM_CALL, attributes={"provider": provider}, explicit=True),)
 
 
 def _generate(document: dict[str, Any], route: Route) -> tuple[Action, ...]:

@@ -17,9 +17,8 @@ from ..codes import ErrorCode
 from ..decision import Decision, Reply
 from ..request import AgentRequest, Refusal
 from .anthropic_messages import read_messages_body
-from .base import LLM_CALL, PROMPT, Endpoint, Reading, Route
+from .base import Endpoint, Reading, Route
 from .endpoints import Endpoints
-from .gemini import checked_route, realtime
 from .google_content import (
     google_reply,
     max_tokens,
@@ -31,114 +30,95 @@ from .google_content import (
     read_predict,
     stored,
 )
+from .google_endpoints import (
+    CALL,
+    GENERATES,
+    ID,
+    INSTANCES,
+    LIST,
+    LISTS,
+    NAMED,
+    REFERENCE,
+    UPDATE,
+    Row,
+    checked_route,
+    endpoint,
+    live_endpoint,
+    realtime,
+)
 from .headers import path_in_route, require_json
 from .openai_chat import read_chat
 from .prompt import BodyError, Prompt, model_name, read_json
 from .text import shown
 
-_CALL: Final = frozenset({"alt", "key"})
-_LIST: Final = _CALL | {"pageSize", "pageToken", "filter"}
-_UPDATE: Final = _CALL | {"updateMask"}
-_GENERATES: Final = "contents, system instruction, tools, schemas; media, files and hosted tools as actions"
 _MESSAGES: Final = "what Anthropic's POST /v1/messages has"
 _CHAT: Final = "what OpenAI's POST /v1/chat/completions has"
-_INSTANCES: Final = "instances and parameters; media and buckets as actions"
-_REFERENCE: Final = "content:reference"
-_LISTS: Final = "nothing: it lists them"
-_NAMED: Final = "the name in the path"
-_ID: Final = "the id in the path"
-_BARE: Final = frozenset({_LISTS, _NAMED, _ID})
-"""What is read where there is no body."""
 
-_Row = tuple[str, str, str, str, str, frozenset[str]]
-
-# (method, path under a project's location, name, actions, what is read, query)
-_GOOGLE: Final[tuple[_Row, ...]] = (
-    ("POST", "publishers/google/models/{model}:generateContent", "generate", "prompt:check", _GENERATES, _CALL),
-    ("POST", "publishers/google/models/{model}:streamGenerateContent", "stream", "prompt:check", _GENERATES, _CALL),
-    ("POST", "publishers/google/models/{model}:countTokens", "count", "llm:count", _GENERATES, _CALL),
-    ("POST", "publishers/google/models/{model}:embedContent", "embed", "llm:embed", "content, title", _CALL),
-    ("POST", "publishers/google/models/{model}:batchEmbedContents", "embed", "llm:embed", "each content", _CALL),
-    ("POST", "publishers/google/models/{model}:predict", "predict", "llm:predict", _INSTANCES, _CALL),
+_GOOGLE: Final[tuple[Row, ...]] = (
+    ("POST", "publishers/google/models/{model}:generateContent", "generate", "prompt:check", GENERATES, CALL),
+    ("POST", "publishers/google/models/{model}:streamGenerateContent", "stream", "prompt:check", GENERATES, CALL),
+    ("POST", "publishers/google/models/{model}:countTokens", "count", "llm:count", GENERATES, CALL),
+    ("POST", "publishers/google/models/{model}:embedContent", "embed", "llm:embed", "content, title", CALL),
+    ("POST", "publishers/google/models/{model}:batchEmbedContents", "embed", "llm:embed", "each content", CALL),
+    ("POST", "publishers/google/models/{model}:predict", "predict", "llm:predict", INSTANCES, CALL),
 )
-_LOCATED: Final[tuple[_Row, ...]] = (
+_LOCATED: Final[tuple[Row, ...]] = (
     *_GOOGLE,
-    ("POST", "publishers/anthropic/models/{model}:rawPredict", "messages", "prompt:check", _MESSAGES, _CALL),
-    ("POST", "publishers/anthropic/models/{model}:streamRawPredict", "messages", "prompt:check", _MESSAGES, _CALL),
-    ("POST", "publishers/mistralai/models/{model}:rawPredict", "chat", "prompt:check", _CHAT, _CALL),
-    ("POST", "publishers/mistralai/models/{model}:streamRawPredict", "chat", "prompt:check", _CHAT, _CALL),
-    ("POST", "endpoints/{endpoint}/chat/completions", "chat", "prompt:check", _CHAT, _CALL),
-    ("POST", "endpoints/{endpoint}:generateContent", "generate", "prompt:check", _GENERATES, _CALL),
-    ("POST", "endpoints/{endpoint}:streamGenerateContent", "stream", "prompt:check", _GENERATES, _CALL),
-    ("POST", "endpoints/{endpoint}:countTokens", "count", "llm:count", _GENERATES, _CALL),
-    ("POST", "endpoints/{endpoint}:predict", "predict", "llm:predict", _INSTANCES, _CALL),
-    ("POST", "publishers/google/models/{model}:computeTokens", "count", "llm:count", "contents", _CALL),
-    ("POST", "publishers/google/models/{model}:predictLongRunning", "video", "llm:video", _INSTANCES, _CALL),
+    ("POST", "publishers/anthropic/models/{model}:rawPredict", "messages", "prompt:check", _MESSAGES, CALL),
+    ("POST", "publishers/anthropic/models/{model}:streamRawPredict", "messages", "prompt:check", _MESSAGES, CALL),
+    ("POST", "publishers/mistralai/models/{model}:rawPredict", "chat", "prompt:check", _CHAT, CALL),
+    ("POST", "publishers/mistralai/models/{model}:streamRawPredict", "chat", "prompt:check", _CHAT, CALL),
+    ("POST", "endpoints/{endpoint}/chat/completions", "chat", "prompt:check", _CHAT, CALL),
+    ("POST", "endpoints/{endpoint}:generateContent", "generate", "prompt:check", GENERATES, CALL),
+    ("POST", "endpoints/{endpoint}:streamGenerateContent", "stream", "prompt:check", GENERATES, CALL),
+    ("POST", "endpoints/{endpoint}:countTokens", "count", "llm:count", GENERATES, CALL),
+    ("POST", "endpoints/{endpoint}:predict", "predict", "llm:predict", INSTANCES, CALL),
+    ("POST", "publishers/google/models/{model}:computeTokens", "count", "llm:count", "contents", CALL),
+    ("POST", "publishers/google/models/{model}:predictLongRunning", "video", "llm:video", INSTANCES, CALL),
     (
         "POST",
         "publishers/google/models/{model}:fetchPredictOperation",
         "operation.fetch",
-        f"llm:operation, {_REFERENCE}",
+        f"llm:operation, {REFERENCE}",
         "the operation's name",
-        _CALL,
+        CALL,
     ),
-    ("GET", "publishers/google/models/{model}/operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
-    ("GET", "operations/{operation}", "operation", _REFERENCE, _ID, _CALL),
-    ("POST", "cachedContents", "cache.write", "llm:cache", _GENERATES, _CALL),
-    ("GET", "cachedContents", "cache", _REFERENCE, _LISTS, _LIST),
-    ("GET", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
-    ("PATCH", "cachedContents/{cache}", "cache.write", f"llm:cache, {_REFERENCE}", "every text", _UPDATE),
-    ("DELETE", "cachedContents/{cache}", "cache", _REFERENCE, _ID, _CALL),
-    ("GET", "batchPredictionJobs", "batch.stored", _REFERENCE, _LISTS, _LIST),
-    ("POST", "batchPredictionJobs/{batch}:cancel", "batch.stored", _REFERENCE, _ID, _CALL),
-    ("GET", "batchPredictionJobs/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
-    ("DELETE", "batchPredictionJobs/{batch}", "batch.stored", _REFERENCE, _ID, _CALL),
-    ("GET", "models", "models", "llm:models", _LISTS, _LIST),
-    ("GET", "models/{model}", "models", "llm:models", _NAMED, _CALL),
+    ("GET", "publishers/google/models/{model}/operations/{operation}", "operation", REFERENCE, ID, CALL),
+    ("GET", "operations/{operation}", "operation", REFERENCE, ID, CALL),
+    ("POST", "cachedContents", "cache.write", "llm:cache", GENERATES, CALL),
+    ("GET", "cachedContents", "cache", REFERENCE, LISTS, LIST),
+    ("GET", "cachedContents/{cache}", "cache", REFERENCE, ID, CALL),
+    ("PATCH", "cachedContents/{cache}", "cache.write", f"llm:cache, {REFERENCE}", "every text", UPDATE),
+    ("DELETE", "cachedContents/{cache}", "cache", REFERENCE, ID, CALL),
+    ("GET", "batchPredictionJobs", "batch.stored", REFERENCE, LISTS, LIST),
+    ("POST", "batchPredictionJobs/{batch}:cancel", "batch.stored", REFERENCE, ID, CALL),
+    ("GET", "batchPredictionJobs/{batch}", "batch.stored", REFERENCE, ID, CALL),
+    ("DELETE", "batchPredictionJobs/{batch}", "batch.stored", REFERENCE, ID, CALL),
+    ("GET", "models", "models", "llm:models", LISTS, LIST),
+    ("GET", "models/{model}", "models", "llm:models", NAMED, CALL),
 )
-_PUBLIC: Final[tuple[_Row, ...]] = (
-    ("GET", "publishers/google/models", "models", "llm:models", _LISTS, _LIST),
-    ("GET", "publishers/google/models/{model}", "models", "llm:models", _NAMED, _CALL),
+_PUBLIC: Final[tuple[Row, ...]] = (
+    ("GET", "publishers/google/models", "models", "llm:models", LISTS, LIST),
+    ("GET", "publishers/google/models/{model}", "models", "llm:models", NAMED, CALL),
 )
 _VERSIONS: Final = ("v1beta1", "v1")
 _PROJECT: Final = "projects/{project}/locations/{location}/"
+_LIVE: Final = "/ws/google.cloud.aiplatform.{version}.LlmBidiService/BidiGenerateContent"
 
 
-def _endpoints() -> tuple[Endpoint, ...]:
-    rows = [(_PROJECT + path, row) for row in _LOCATED for path in (row[1],)]
-    rows += [(row[1], row) for row in (*_GOOGLE, *_PUBLIC)]  # without a project: an API key says whose it is
-    found = [
-        Endpoint(
-            row[0],
-            f"/{version}/{path}",
-            f"vertex.{row[2]}",
-            row[3],
-            row[4],
-            capabilities=PROMPT if row[3] == "prompt:check" else LLM_CALL,
-            query=row[5],
-            body=row[4] not in _BARE,
-        )
-        for version in _VERSIONS
-        for path, row in rows
-    ]
-    found += [
-        Endpoint(
-            "GET",
-            f"/ws/google.cloud.aiplatform.{version}.LlmBidiService/BidiGenerateContent",
-            "vertex.realtime",
-            "llm:realtime",
-            "nothing that is said: a rule has to name it",
-            capabilities=LLM_CALL,
-            query=_CALL,
-            body=False,
-            upgrade=True,
-        )
-        for version in _VERSIONS
-    ]
-    return tuple(found)
-
-
-_ENDPOINTS: Final = Endpoints("model", _endpoints())
+_ENDPOINTS: Final = Endpoints(
+    "model",
+    (
+        # Without a project, an API key says whose it is.
+        *(
+            endpoint("vertex", f"/{version}/{prefix}", row)
+            for version in _VERSIONS
+            for prefix, rows in ((_PROJECT, _LOCATED), ("", (*_GOOGLE, *_PUBLIC)))
+            for row in rows
+        ),
+        *(live_endpoint("vertex", _LIVE.replace("{version}", version)) for version in _VERSIONS),
+    ),
+)
 
 _BATCH: Final = "it takes its input from a bucket or a table, which is not looked at"
 
