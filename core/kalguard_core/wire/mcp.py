@@ -41,7 +41,7 @@ from .mcp_methods import (
     plain_name,
     plain_uri,
 )
-from .media import MediaError, media_text, media_type_of, undeclared_text
+from .media import MediaError, media_type_of, read_attachment
 from .prompt import BodyError, unwrap
 from .text import INNER, MAX_TEXTS, Place, TooMuchText, collect, collect_names, place_name, shown
 
@@ -426,15 +426,13 @@ class _Reader:
             if media_type is None:
                 raise Invalid(f"{place_name(where)} has no valid media type")
             try:
-                text = media_text(media_type, data, encoded=True)
+                text, is_all = read_attachment(media_type, data, encoded=True)
             except MediaError as error:
                 raise Invalid(f"{place_name(where)} {error}") from None
             if text is not None:
                 texts.append(Message("file", text, (*where, INNER)))
+            if is_all:
                 continue
-            seen = undeclared_text(data)
-            if seen is not None:
-                texts.append(Message("file", seen, (*where, INNER)))
             if len(media) >= _MAX_MEDIA:
                 raise Invalid(f"an answer may hold at most {_MAX_MEDIA} attachments")
             attributes: dict[str, Attribute] = {

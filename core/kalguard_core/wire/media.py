@@ -122,6 +122,19 @@ def undeclared_text(data: str) -> str | None:
         return None
 
 
+def read_attachment(media_type: str, data: str, *, encoded: bool) -> tuple[str | None, bool]:
+    """What an attachment says, if it says something, and whether that is all there is of it. Raises `MediaError`.
+
+    `media_type`: as `media_type_of` gives it. `encoded`: `data` is base64.
+    """
+    text = media_text(media_type, data, encoded=encoded)
+    if text is not None:
+        return text, not media_type.startswith("image/")  # SVG is both
+    if not encoded or not is_base64(data):  # a lax reader may take it as it stands
+        return data, False
+    return undeclared_text(data), False
+
+
 def without_markup_escapes(text: str) -> str:
     """What HTML or XML says without its character references ("&#105;"); other text as it is.
 

@@ -69,9 +69,7 @@ class Calls:
     others are the same calls in other places. Calls of one name have one reader.
     """
 
-    def __init__(
-        self, kind: str, groups: Iterable[tuple[str, Iterable[Call]]], *, what: str = "model", documented: int = 1
-    ) -> None:
+    def __init__(self, kind: str, groups: Iterable[tuple[str, Iterable[Call]]], *, documented: int = 1) -> None:
         by_name: dict[str, Call] = {}
         found: list[tuple[Endpoint, ...]] = []
         for prefix, group in groups:
@@ -85,7 +83,7 @@ class Calls:
             found.append(tuple(endpoints))
         self.by_name: Final[Mapping[str, Call]] = by_name
         self.documented: Final = tuple(chain.from_iterable(found[:documented]))
-        self.endpoints: Final = Endpoints(what, chain.from_iterable(found))
+        self.endpoints: Final = Endpoints("model", chain.from_iterable(found))
 
 
 def _endpoint(name: str, prefix: str, call: Call) -> Endpoint:

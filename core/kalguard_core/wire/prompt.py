@@ -24,7 +24,7 @@ from ..codes import CONTENT_MEDIA, CONTENT_REFERENCE, PROMPT_CHECK, TOOL_EXECUTE
 from ..request import Refusal
 from .base import LLM_CALL, PROMPT, Reading
 from .json import JsonError, parse_json
-from .media import MediaError, data_url, is_base64, media_text, media_type_of, undeclared_text, without_markup_escapes
+from .media import MediaError, data_url, media_type_of, read_attachment, without_markup_escapes
 from .text import INNER, Place, TooMuchText, collect, collect_names, collect_repeated, place_name, shown
 
 # Every value may become a message, so this is lower than what the JSON reader could take.
@@ -77,10 +77,10 @@ class BodyError(Exception):
         self.code = code
 
 
-def read_json(body: bytes, read: Callable[[dict[str, Any]], tuple[Action, ...]], *, nodes: int = MAX_NODES) -> Reading:
+def read_json(body: bytes, read: Callable[[dict[str, Any]], tuple[Action, ...]]) -> Reading:
     """The reading of a body that is one JSON object. Raises `Refusal` with the place of what is wrong."""
     try:
-        document = parse_json(body, max_nodes=nodes)
+        document = parse_json(body, max_nodes=MAX_NODES)
     except JsonError as error:
         raise Refusal(ErrorCode.BAD_REQUEST, f"the body is not valid JSON: {error}") from None
     if type(document) is not dict:
@@ -214,18 +214,13 @@ class Prompt:
             return
         inner = (*place, INNER) if encoded else place
         try:
-            text = media_text(declared, data, encoded=encoded)
+            text, is_all = read_attachment(declared, data, encoded=encoded)
         except MediaError as error:
             raise BodyError(place, str(error)) from None
         if text is not None:
             self._attached.append(Message("file", text, inner))
-            if not declared.startswith("image/"):  # SVG is both
-                return
-        elif not encoded or not is_base64(data):  # a lax reader may take it as it stands
-            self._attached.append(Message("file", data, inner))
-        elif (seen := undeclared_text(data)) is not None:
-            self._attached.append(Message("file", seen, inner))
-        self._see(declared, "inline", "", len(data) * 3 // 4 if encoded else len(data), place)
+        if not is_all:
+            self._see(declared, "inline", "", len(data) * 3 // 4 if encoded else len(data))
 
     def attach_url(self, url: Any, place: Place, *, kind: str = "*/*") -> None:
         """An attachment that is somewhere: a data URL, which is read, or one that the vendor fetches.
@@ -243,7 +238,7 @@ class Prompt:
             self.attach(inline.media_type, inline.data, where, encoded=inline.encoded)
             return
         self.rest("file", url, place)
-        self._see(kind, "url", url_host(url, place), 0, place)
+        self._see(kind, "url", url_host(url, place), 0)
 
     def actions(
         self, name: str = PROMPT_CHECK, *, stream: bool = False, max_tokens: Any = None, **attributes: Attribute
@@ -300,7 +295,7 @@ class Prompt:
         if len(self._others) < MAX_ACTIONS:  # more of them are refused at the end, whatever they are
             self._others.setdefault(key, action)
 
-    def _see(self, media_type: str, source: str, host: str, size: int, place: Place) -> None:
+    def _see(self, media_type: str, source: str, host: str, size: int) -> None:
         self._media += 1
         attributes = self._attributes(mediaType=media_type, source=source, bytes=size)
         if host:

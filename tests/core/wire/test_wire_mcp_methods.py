@@ -316,6 +316,13 @@ def test_text_in_a_blob_of_an_answer_is_read() -> None:
     assert ATTACK in texts(action)
 
 
+def test_an_svg_image_of_an_answer_is_read_and_is_a_picture_all_the_same() -> None:
+    svg = {"type": "image", "data": base64.b64encode(ATTACK.encode()).decode(), "mimeType": "image/svg+xml"}
+    response, media = read(asked(LAST), {"jsonrpc": "2.0", "id": 1, "result": {"content": svg}}).actions
+    assert ATTACK in texts(response)
+    assert (media.name, media.resource, media.explicit) == ("content:media", "image/svg+xml", True)
+
+
 def test_data_with_a_media_type_is_media_whatever_the_block_calls_itself() -> None:
     block = {"type": "video", "data": PNG, "mimeType": "video/mp4"}
     _, media = read(asked(LAST), {"jsonrpc": "2.0", "id": 1, "result": {"content": block}}).actions
