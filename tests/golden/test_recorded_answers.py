@@ -26,9 +26,11 @@ _servers: dict[str, KalGuardProcess | str] = {}
 @pytest.fixture(scope="module", autouse=True)
 def _stop_servers() -> Iterator[None]:
     yield
-    for server in _servers.values():
-        if isinstance(server, KalGuardProcess):
-            server.stop()
+    running = [server for server in _servers.values() if isinstance(server, KalGuardProcess)]
+    for server in running:  # all at once: each takes its time
+        server.process.terminate()
+    for server in running:
+        server.stop()
     _servers.clear()
 
 

@@ -412,15 +412,19 @@ async def test_connections_over_the_limit_get_429_and_the_others_go_on() -> None
 async def test_connections_that_ask_nothing_give_way_to_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server_module, "_EVICT_AFTER", 0.05)
     async with serving(api(EchoAnswerer()), max_connections=3) as server:
-        silent = [await connect(server) for _ in range(3)]
-        await _until(lambda: server.connections == 3)
-        await asyncio.sleep(0.1)
+        silent = []
+        for _ in range(3):
+            silent.append(await connect(server))
+            await asyncio.sleep(0.02)  # so that the server's clock tells who came first
+        assert server.connections == 3
+        await asyncio.sleep(0.06)
         for _ in range(3):
             reader, writer = await connect(server)
             writer.write(GET)
             assert status(await _one_answer(reader)) == 200
             writer.close()
-        assert await silent[0][0].read() == b"", "the one that waited longest is gone"
+        gone = await asyncio.wait_for(silent[0][0].read(), 1)
+        assert gone == b"", "the one that waited longest is gone"
         for _, writer in silent:
             writer.close()
 
