@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..codes import ErrorCode
-from .members import flag, limit
+from .members import flag, limit, objects
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 
@@ -425,14 +425,8 @@ def _read_container(prompt: Prompt, container: Any, place: Place) -> None:
         raise BodyError(place, "must be an identifier or an object")
     if container.get("id") is not None:
         prompt.refer("container", container["id"], (*place, "id"))
-    skills = container.get("skills")
-    if skills is not None:
-        if type(skills) is not list:
-            raise BodyError((*place, "skills"), "must be a list")
-        for index, skill in enumerate(skills):
-            here = (*place, "skills", index)
-            if type(skill) is not dict:
-                raise BodyError(here, "must be an object")
+    if container.get("skills") is not None:
+        for skill, here in objects(container["skills"], (*place, "skills")):
             prompt.refer("skill", skill.get("skill_id"), (*here, "skill_id"))
             prompt.others(skill, frozenset({"skill_id"}), here)
     prompt.others(container, frozenset({"id", "skills"}), place)

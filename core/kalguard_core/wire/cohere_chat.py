@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..codes import ErrorCode
-from .members import flag, items, limit, string
+from .members import flag, items, limit, objects, string
 from .prompt import BodyError, Prompt
 from .text import Place, shown
 
@@ -185,12 +185,7 @@ def read_content(prompt: Prompt, content: Any, role: str, place: Place) -> None:
     if type(content) is str:
         prompt.say(role, content, place)
         return
-    if type(content) is not list:
-        raise BodyError(place, "must be a string or a list of parts")
-    for index, part in enumerate(content):
-        here = (*place, index)
-        if type(part) is not dict:
-            raise BodyError(here, "must be an object")
+    for part, here in objects(content, place, "must be a string or a list of parts"):
         kind = part.get("type")
         reader = _PARTS.get(kind) if type(kind) is str else None
         if reader is None:
@@ -261,12 +256,7 @@ def read_functions(prompt: Prompt, tools: Any, place: Place) -> None:
     """The functions that the agent offers; a tool of another type is the vendor's."""
     if tools is None:
         return
-    if type(tools) is not list:
-        raise BodyError(place, "must be a list")
-    for index, tool in enumerate(tools):
-        here = (*place, index)
-        if type(tool) is not dict:
-            raise BodyError(here, "must be an object")
+    for tool, here in objects(tools, place):
         kind = tool.get("type")
         if kind is not None and kind != "function":
             if type(kind) is not str:

@@ -5,7 +5,7 @@ Rules of this file: another type is an error with its place, never turned into t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .prompt import BodyError
@@ -34,6 +34,17 @@ def string(body: Mapping[str, Any], name: str, place: Place) -> str:
     if type(value) is not str:
         raise BodyError((*place, name), "must be a string")
     return value
+
+
+def objects(value: Any, place: Place, problem: str = "must be a list") -> Iterator[tuple[dict[str, Any], Place]]:
+    """The objects of the list that stands at `place`, each with its own place. Raises `BodyError`."""
+    if type(value) is not list:
+        raise BodyError(place, problem)
+    for index, item in enumerate(value):
+        here = (*place, index)
+        if type(item) is not dict:
+            raise BodyError(here, "must be an object")
+        yield item, here
 
 
 def items(body: Mapping[str, Any], name: str, place: Place) -> list[Any]:

@@ -18,6 +18,7 @@ from .base import LLM_CALL, Route
 from .batch import Batch
 from .chat import read_messages
 from .json import encode_json
+from .members import objects
 from .openai import BASIC, CHAT, MODERATE, RESPONSES, SPEAK, TRANSCRIBE, files, stored
 from .openai_calls import CLASSIFY, COMPLETIONS, EMBEDDINGS, MODERATIONS, OCR
 from .openai_chat import MEMBERS, limit_of, model_of, read_chat, read_members, stream_of
@@ -108,13 +109,8 @@ def _inputs(prompt: Prompt, value: Any, place: Place) -> None:
         prompt.message_count += 1
         prompt.say("user", value, place)
         return
-    if type(value) is not list:
-        raise BodyError(place, "must be a string or a list of entries")
-    prompt.message_count += len(value)
-    for index, entry in enumerate(value):
-        here = (*place, index)
-        if type(entry) is not dict:
-            raise BodyError(here, "must be an object")
+    for entry, here in objects(value, place, "must be a string or a list of entries"):
+        prompt.message_count += 1
         kind = entry.get("type", "message.input")
         if type(kind) is not str:
             raise BodyError((*here, "type"), "must be a string")

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ..action import Action
 from .base import Route
+from .members import objects
 from .openai_chat import MEMBERS, limit_of, model_of, read_members, stream_of
 from .openai_parts import read_content, read_part, refuse_media, unsupported
 from .openai_tools import read_model, read_references, read_tools
@@ -55,13 +56,8 @@ def read_input(prompt: Prompt, value: Any, place: Place) -> None:
         prompt.message_count += 1
         prompt.say("user", value, place)
         return
-    if type(value) is not list:
-        raise BodyError(place, "must be a string or a list of items")
-    prompt.message_count += len(value)
-    for index, item in enumerate(value):
-        here = (*place, index)
-        if type(item) is not dict:
-            raise BodyError(here, "must be an object")
+    for item, here in objects(value, place, "must be a string or a list of items"):
+        prompt.message_count += 1
         kind = item.get("type")
         if kind is None:
             kind = "message" if "role" in item else "item_reference"

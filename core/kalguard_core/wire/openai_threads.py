@@ -13,6 +13,7 @@ from typing import Any, Final
 from ..action import Action
 from .base import Route
 from .chat import read_messages
+from .members import objects
 from .openai_chat import limit_of, model_of, read_members, stream_of
 from .openai_parts import read_content
 from .openai_tools import read_references, read_tools
@@ -86,12 +87,7 @@ def _attachments(prompt: Prompt, value: Any, place: Place) -> None:
     """Files for the tools of a run; `read_messages` has read the text in it, a message body has not."""
     if value is None:
         return
-    if type(value) is not list:
-        raise BodyError(place, "must be a list")
-    for index, attachment in enumerate(value):
-        here = (*place, index)
-        if type(attachment) is not dict:
-            raise BodyError(here, "must be an object")
+    for attachment, here in objects(value, place):
         prompt.refer("file", attachment.get("file_id"), (*here, "file_id"))
         if attachment.get("tools") is not None:
             read_tools(prompt, attachment["tools"], (*here, "tools"))
