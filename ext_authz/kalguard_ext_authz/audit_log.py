@@ -70,7 +70,6 @@ class AuditLog:
         checkpoint_path: Path | None = None,
         checkpoint_every: int = 1000,
         checkpoint_seconds: float = 60.0,
-        flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
         self._sink = sink
         self._ids = _event_ids()
@@ -80,7 +79,6 @@ class AuditLog:
         self._checkpoints = None if checkpoint_path is None else CheckpointFile(checkpoint_path)
         self._checkpoint_every = checkpoint_every
         self._checkpoint_seconds = checkpoint_seconds
-        self._flush_seconds = flush_seconds
         self._chain: Chain | None = None  # None until the log was opened once
         self._usable = False
         self._closed = False
@@ -289,7 +287,7 @@ class AuditLog:
             now = self._monotonic()
             self._recover(now)
             if self._sink.durability == "interval" and self._usable and now >= next_flush:
-                next_flush = now + self._flush_seconds
+                next_flush = now + FLUSH_SECONDS
                 try:
                     await self._flush()
                 except AuditUnavailable:

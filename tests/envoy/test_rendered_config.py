@@ -29,7 +29,7 @@ from kalguard_ext_authz.envoy.process import EnvoyProcess, ProcessFailed, unix_g
 from kalguard_ext_authz.envoy.providers import PROVIDERS, all_providers, provider
 from kalguard_ext_authz.envoy.render import DEFAULT_UPSTREAMS, MAX_BODY, AuthzTls, ListenTls, Sidecar, render
 from kalguard_ext_authz.envoy.targets import (
-    KINDS,
+    OPTIONS,
     UPGRADE_KINDS,
     EnvoyConfigError,
     Pipe,
@@ -197,8 +197,9 @@ def test_https_upstreams_are_checked_against_their_name() -> None:
 
 
 def test_every_kind_has_a_protocol_and_only_those_that_can_be_upgraded_are() -> None:
-    assert set(KINDS) <= set(PROTOCOLS)
-    upgraded = {kind for kind in KINDS if any(endpoint.upgrade for endpoint in PROTOCOLS[kind].endpoints)}
+    kinds = {option.kind for option in OPTIONS}
+    assert kinds <= set(PROTOCOLS)
+    upgraded = {kind for kind in kinds if any(endpoint.upgrade for endpoint in PROTOCOLS[kind].endpoints)}
     assert upgraded == UPGRADE_KINDS
 
 

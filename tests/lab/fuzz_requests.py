@@ -48,7 +48,6 @@ _SEGMENTS: Final = (
     "models",
     "v1",
 )
-_PIECES: Final = (b'"', b"{", b"[", b"\\u", b"\xff", b",", b":", b"\r\n", b"--XX", b"\x0a\x02")
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "post", "BREW", "")
 _HEADERS: Final = {
     "content-type": (

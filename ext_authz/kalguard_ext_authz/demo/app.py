@@ -27,15 +27,15 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY: Final = 64 << 20
+_CHUNK_DELAY: Final = 0.02  # seconds between the chunks of a streamed completion
 _REMEMBERED: Final = 256
 _MARK: Final = (b"x-demo-upstream", b"kalguard-demo")
 
 
 class DemoUpstream:
-    """The ASGI application. `chunk_delay`: seconds between the chunks of a streamed completion."""
+    """The ASGI application."""
 
-    def __init__(self, *, chunk_delay: float = 0.02) -> None:
-        self._chunk_delay = chunk_delay
+    def __init__(self) -> None:
         self._mcp = McpServer()
         self._seen: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
 
@@ -88,7 +88,7 @@ class DemoUpstream:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for index, event in enumerate(chat.events(asked)):
             if index:
-                await asyncio.sleep(self._chunk_delay)
+                await asyncio.sleep(_CHUNK_DELAY)
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 

@@ -17,19 +17,6 @@ from urllib.parse import urlsplit
 # sun_path is 108 bytes on Linux, with the closing NUL; 104 on macOS (unix(7)).
 MAX_SOCKET_PATH: Final = 103
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-MODEL_KINDS: Final = (
-    "openai",
-    "azure",
-    "anthropic",
-    "gemini",
-    "vertex",
-    "bedrock",
-    "ollama",
-    "cohere",
-    "mistral",
-    "compatible",
-)
-KINDS: Final = (*MODEL_KINDS, "mcp", "a2a", "grpc", "rest", "http")
 # Where a client of that kind begins by itself: below a URL that ends so, it would ask for it twice. OpenAI's paths
 # are known with and without their version.
 _CLIENTS_OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
