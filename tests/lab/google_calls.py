@@ -63,6 +63,14 @@ class Sent:
         asked, body = self.request(call)
         return read(asked, body).actions
 
+    def assert_all_is_read(self, call: Callable[[genai.Client], Any]) -> None:
+        """Every marked string that `call` sends is seen by policy or firewall, and there are some."""
+        asked, body = self.request(call)
+        seen = found(read(asked, body).actions)
+        written = strings(body)
+        assert written
+        assert [text for text in written if text not in seen] == []
+
 
 def found(actions: tuple[Action, ...]) -> str:
     """Everything that policy and firewall see of these actions."""

@@ -43,6 +43,11 @@ def guard() -> Guard:
     snapshot = Snapshot(
         Authenticator(TokenVerifier(keys), Revocations.none(), PrincipalMap.none()), policy, tools, RulePackFirewall()
     )
+    return guard_of(snapshot)
+
+
+def guard_of(snapshot: Snapshot) -> Guard:
+    """The pipeline of `snapshot` with nothing beside it: no process, no limit that a test could meet."""
     return Guard(
         snapshot,
         protocols=PROTOCOLS,

@@ -10,15 +10,13 @@ from msgspec.structs import replace
 
 from kalguard_core.codes import Capability
 from kalguard_core.decision import Decision
-from kalguard_core.examination import AtOnce
 from kalguard_core.firewall import RulePackFirewall
 from kalguard_core.guard import Guard, Snapshot
 from kalguard_core.identity import Identity
-from kalguard_core.inflight import InFlight
 from kalguard_core.policy import Policy
 from kalguard_core.request import AgentRequest, BufferedBody
-from kalguard_core.tools import SlidingWindowStore, ToolCatalog
-from kalguard_core.wire.registry import PROTOCOLS
+from kalguard_core.tools import ToolCatalog
+from permissive_guard import guard_of
 from wire_support import JSON, request
 
 POLICY = """
@@ -60,14 +58,7 @@ def a_guard() -> Guard:
         tools=ToolCatalog.parse(TOOLS, "tools.yaml"),
         firewall=RulePackFirewall(),
     )
-    return Guard(
-        snapshot,
-        protocols=PROTOCOLS,
-        limits=SlidingWindowStore(),
-        inflight=InFlight(10, 1 << 20),
-        large=AtOnce(),
-        digest=lambda body: "",
-    )
+    return guard_of(snapshot)
 
 
 async def decided(asked: AgentRequest, guard: Guard | None = None) -> tuple[str | None, str | None]:

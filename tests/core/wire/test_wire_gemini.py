@@ -548,12 +548,7 @@ def test_every_text_that_the_sdk_is_given_is_read(sent: Sent, index: int) -> Non
         given_texts.append(f"mark-{len(given_texts)}")
         return given_texts[-1]
 
-    call = _calls(make)[index]
-    asked_for, body = sent.request(call)
-    seen = found(read(asked_for, body).actions)
-    written = strings(body)
-    assert written
-    assert [text for text in written if text not in seen] == []
+    sent.assert_all_is_read(_calls(make)[index])
 
 
 @pytest.mark.parametrize(

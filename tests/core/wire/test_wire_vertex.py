@@ -17,7 +17,7 @@ from google.genai import errors, types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from google_calls import Sent, found, strings
+from google_calls import Sent, found
 from kalguard_core.action import Action
 from kalguard_core.codes import ErrorCode
 from kalguard_core.request import AgentRequest, Refusal
@@ -265,11 +265,7 @@ _CONFIG = types.GenerateContentConfig(
     ],
 )
 def test_every_text_that_the_sdk_is_given_is_read(sent: Sent, call: Callable[[genai.Client], Any]) -> None:
-    asked_for, body = sent.request(call)
-    seen = found(read(asked_for, body).actions)
-    written = strings(body)
-    assert written
-    assert [text for text in written if text not in seen] == []
+    sent.assert_all_is_read(call)
 
 
 @pytest.mark.parametrize(
