@@ -35,12 +35,14 @@ class HttpDocument(StrictModel):
 class HttpTool(Struct, frozen=True):
     """A tool and what its schema says about its arguments: their names, and the types of those that have one.
 
-    `declared`: the names. `types`: "integer", "number", "boolean" or "string"; other types are not in it.
+    `declared`: the names. `types`: "integer", "number", "boolean" or "string"; other types are not in it. `arrays`:
+    the type of the items of each array, "" if it is none of these.
     """
 
     name: str
     declared: frozenset[str]
     types: Mapping[str, str]
+    arrays: Mapping[str, str] = {}
 
 
 class Found(Struct, frozen=True):
@@ -169,7 +171,17 @@ def _tool(name: str, schema: Mapping[str, Any] | None) -> HttpTool:
         for key, value in properties.items()
         if isinstance(value, dict) and isinstance(value.get("type"), str) and value["type"] in _SCALARS
     }
-    return HttpTool(name, frozenset(properties), types)
+    arrays = {
+        key: _item_type(value.get("items"))
+        for key, value in properties.items()
+        if isinstance(value, dict) and value.get("type") == "array"
+    }
+    return HttpTool(name, frozenset(properties), types, arrays)
+
+
+def _item_type(items: Any) -> str:
+    found = items.get("type") if isinstance(items, dict) else None
+    return found if isinstance(found, str) and found in _SCALARS else ""
 
 
 def _is_flat(value: Any) -> bool:

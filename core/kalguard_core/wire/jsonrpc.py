@@ -1,8 +1,8 @@
 """JSON-RPC 2.0 as MCP and A2A use it over HTTP: calls, notifications, answers, batches, and errors.
 
 Rules of this file: a message has exactly the members of its kind, in exactly their case, since two readers may
-disagree about anything else. An id is a string or an integer. `params` is an object, never an array. One message
-that is not understood refuses the whole batch: a transport cannot forward half of a body.
+disagree about anything else. An id is a string or an integer. `params` is an object, never an array; null is none.
+One message that is not understood refuses the whole batch: a transport cannot forward half of a body.
 Source: https://www.jsonrpc.org/specification
 """
 
@@ -95,7 +95,9 @@ def read_message(document: Any) -> Call | Answer:
     method = document["method"]
     if type(method) is not str or not 0 < len(method) <= MAX_METHOD:
         raise Invalid('"method" must be a string')
-    params = document.get("params", {})
+    params = document.get("params")
+    if params is None:  # what some clients write where they have none
+        params = {}
     if type(params) is not dict:
         raise Invalid('"params" must be an object')
     return Call(method, params, call_id, waits)

@@ -45,7 +45,7 @@ from .media import MediaError, media_type_of, read_attachment
 from .prompt import BodyError, unwrap
 from .text import INNER, MAX_TEXTS, Place, TooMuchText, collect, collect_names, place_name, shown
 
-_PATHS: Final = frozenset({"", "/", "/mcp"})
+_PATHS: Final = frozenset({"", "/", "/mcp", "/mcp/"})
 _MESSAGES: Final = frozenset({"/messages", "/messages/", "/message", "", "/"})
 _SESSION: Final = frozenset({"session_id", "sessionId"})
 _POST: Final = Route("mcp.post")
@@ -411,6 +411,8 @@ class _Reader:
             unwrap(texts)
 
     def _read_meta(self, meta: Any, texts: list[Message]) -> None:
+        if meta is None:
+            return
         if type(meta) is not dict:
             raise Invalid("params._meta must be an object")
         if not _META_NAMES.issuperset(meta):
@@ -457,11 +459,13 @@ class _Reader:
         tool = plain_name(params.get("name"), "params.name of tools/call")
         if tool.startswith(_OTHERS_TOOLS):
             raise Invalid("params.name of tools/call begins as the names of tools do that no MCP server has")
-        arguments = params.get("arguments", {})
+        arguments = params.get("arguments")
+        if arguments is None:  # what some clients write where they have none
+            arguments = {}
         if type(arguments) is not dict:
             raise Invalid("params.arguments of tools/call must be an object")
         attributes: dict[str, Attribute] = {"method": CALL_TOOL, "toolName": tool}
-        if "task" in params:
+        if params.get("task") is not None:
             if type(params["task"]) is not dict:
                 raise Invalid("params.task of tools/call must be an object")
             attributes["task"] = True

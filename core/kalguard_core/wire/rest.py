@@ -40,6 +40,11 @@ _NO_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.$@~:")
 _SEPARATORS: Final = str.maketrans({".": "_", " ": "_", "[": "_", "]": None})
 _MAX_NODES: Final = 250_000
+# JSON objects, with another meaning for the upstream and the same arguments for us.
+_JSON_OBJECTS: Final = frozenset({"application/merge-patch+json", "application/vnd.api+json"})
+# What clients declare that do not know what is in a file.
+_UNDECLARED: Final = frozenset({"", "application/octet-stream"})
+_SPACES: Final = str.maketrans("", "", "\t\r\n")
 # Text that has one meaning as a number, and no more digits than all readers keep.
 _INTEGER: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")
 _NUMBER: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,14}|-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15})\Z")
@@ -139,18 +144,32 @@ class Rest:
 class _Arguments:
     """The arguments of one call, gathered from all places that can hold some."""
 
-    __slots__ = ("_places", "_spelled", "_tool", "values")
+    __slots__ = ("_gathered", "_places", "_spelled", "_tool", "values")
 
     def __init__(self, tool: HttpTool) -> None:
         self.values: dict[str, Any] = {}
         self._tool = tool
         self._places: dict[str, str] = {}
+        self._gathered: dict[str, list[Any]] = {}  # the arrays whose values come one by one
         self._spelled = {_folded(name): name for name in tool.declared}
 
     def text(self, name: str, value: str, place: str) -> None:
         """An argument that came as text, as the type that the schema wants if it is written exactly so."""
         if "." in name and name not in self._tool.declared:  # "a.b" is the member b of a to ASP.NET and Spring
             raise _bad(f"the argument '{shown(name)}' in the {place} is not accepted")
+        if name in self._tool.arrays and place != "path":
+            # Some servers split at commas, so that one value would be several.
+            if "," in value:
+                raise _bad(
+                    f"the array '{shown(name)}' in the {place} has a comma: send each value as a member of its own"
+                )
+            item = _typed(value, self._tool.arrays[name])
+            if self._places.get(_folded(name)) == place and name in self._gathered:
+                self._gathered[name].append(item)
+            else:
+                self.add(name, [item], place)
+                self._gathered[name] = self.values[name]
+            return
         self.add(name, _typed(value, self._tool.types.get(name)), place)
 
     def add(self, name: str, value: Any, place: str) -> None:
@@ -206,8 +225,8 @@ def _read_body(headers: Mapping[str, str], body: bytes, arguments: _Arguments) -
                 arguments.text(part.name, part.text(), "form")
             else:
                 arguments.add(part.name, _file(part), "form")
-    elif media_type == "application/json":
-        require_json(headers)
+    elif media_type == "application/json" or media_type in _JSON_OBJECTS:
+        require_json(headers, _JSON_OBJECTS)
         try:
             document = parse_json(body, max_nodes=_MAX_NODES)
         except JsonError as error:
@@ -242,9 +261,17 @@ def _file(part: Part) -> Any:
             raise _bad(f"the part '{shown(part.name)}' is not valid JSON: {error}") from None
         _refuse_alike([document])
         return document
-    if not is_text(part.media_type):
+    if not is_text(part.media_type) and not (part.media_type in _UNDECLARED and _is_plain(part.data)):
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"the part '{shown(part.name)}' is a file that is no text")
     return {"filename": part.filename or "", "contentType": part.media_type, "text": part.text()}
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether a file is text, although nobody says so."""
+    try:
+        return data.decode("utf-8").translate(_SPACES).isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _typed(value: str, wanted: str | None) -> Any:

@@ -46,7 +46,6 @@ def test_an_answer_has_a_result_or_an_error(member: str) -> None:
         call(method=1),
         call(method="x" * 129),
         call(params=[1]),
-        call(params=None),
         call(Params={}),
         call(result={}),
         {"jsonrpc": "2.0", "result": {}},

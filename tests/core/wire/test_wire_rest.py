@@ -31,6 +31,8 @@ tools:
         id: {type: integer}
         limit: {type: integer}
         open: {type: boolean}
+        tags: {type: array, items: {type: string, enum: [new, paid]}}
+        "sizes[]": {type: array, items: {type: integer}}
         below: {type: number}
         "filter[state]": {type: string}
       required: [id]
@@ -223,6 +225,25 @@ def test_fields_of_forms_are_arguments() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        ("tags=new", {"tags": ["new"]}),
+        ("tags=new&limit=2&tags=paid", {"tags": ["new", "paid"], "limit": 2}),
+        ("sizes[]=1&sizes%5B%5D=x", {"sizes[]": [1, "x"]}),
+    ],
+)
+def test_the_values_of_what_the_schema_calls_an_array_are_gathered(query: str, arguments: dict[str, Any]) -> None:
+    assert call(f"/users/7/orders?{query}").arguments == {"id": 7} | arguments
+
+
+@pytest.mark.parametrize(
+    "query", ["tags=new,paid", "tags=new%2Cpaid", "tags=new&Tags=paid", "tags[]=new", "tags=new&tags[]=x"]
+)
+def test_an_array_has_one_spelling_and_no_commas(query: str) -> None:
+    assert refusal(f"/users/7/orders?{query}").code is ErrorCode.BAD_REQUEST
+
+
 def test_a_body_may_be_missing() -> None:
     assert call(NOTES, method="POST").arguments == {"user": "7"}
 
@@ -277,6 +298,21 @@ def test_an_argument_of_the_query_cannot_come_again_in_the_body() -> None:
 def test_a_body_in_another_form_is_refused(content_type: str) -> None:
     found = refusal(NOTES, b'{"a": 1}', method="POST", headers={"content-type": content_type})
     assert found.code is ErrorCode.UNSUPPORTED_MEDIA_TYPE
+
+
+@pytest.mark.parametrize("content_type", ["application/merge-patch+json", "application/vnd.api+json; charset=utf-8"])
+def test_a_json_object_may_have_another_name(content_type: str) -> None:
+    assert call(NOTES, b'{"a": null}', method="POST", headers={"content-type": content_type}).arguments == {
+        "user": "7",
+        "a": None,
+    }
+
+
+@pytest.mark.parametrize("declared", ["", "application/octet-stream"])
+def test_a_text_file_is_read_also_where_nobody_says_that_it_is_text(declared: str) -> None:
+    body = part("f", "Größe\t1\n", '; filename="a.csv"', declared) + "--XX--\r\n"
+    found = call(NOTES, body.encode(), method="POST", headers=PARTS).arguments
+    assert found == {"user": "7", "f": {"filename": "a.csv", "contentType": declared, "text": "Größe\t1\n"}}
 
 
 def test_a_file_that_is_no_text_is_refused() -> None:
