@@ -18,7 +18,7 @@ from .text import INNER, MAX_TEXTS, Place
 
 # What is added up, and of what the largest counts; whatever else differs makes another action.
 _SUMS: Final = frozenset({"messageCount", "tokenEstimate", "toolCount", "mediaCount"})
-_LARGEST: Final = frozenset({"maxTokens", "bytes", "stream"})
+_LARGEST: Final = frozenset({"maxTokens", "bytes"})
 _COUNTS: Final = _SUMS | _LARGEST
 
 
@@ -65,7 +65,9 @@ def _key(action: Action) -> Any:
         for name, value in action.attributes.items()
         if name not in _COUNTS and not (joined and type(value) is tuple)
     ]
-    return action.name, action.resource, action.tool, action.model, repr(action.arguments), tuple(fixed)
+    # Where nothing limits the answer, another request's limit must not stand for it.
+    limited = "maxTokens" in action.attributes
+    return action.name, action.resource, action.tool, action.model, repr(action.arguments), limited, tuple(fixed)
 
 
 def _merged(actions: list[Action]) -> Action:

@@ -22,8 +22,8 @@ _ROLES: Final = {
 }
 
 _KEYS: Final = frozenset({"role", "content", "refusal", "tool_calls", "function_call", "audio"})
-# An assistant's turn may have no content when it says something in one of these.
-_INSTEAD_OF_CONTENT: Final = ("tool_calls", "function_call", "refusal", "audio")
+# Frameworks keep turns without content: of calls, of thoughts alone, of results that are nothing.
+_MAY_BE_SILENT: Final = frozenset({"assistant", "tool"})
 _NO_MEDIA: Final = frozenset({"audio"})
 
 
@@ -54,13 +54,13 @@ def read_messages(prompt: Prompt, messages: Any, place: Place = ("messages",), *
             prompt.say(role, content, (*here, "content"))
             if len(message) == 2:
                 continue
-        elif type(content) is list:
+        elif type(content) is list and (content or role not in _MAY_BE_SILENT):
             read_parts(prompt, content, role, (*here, "content"))
             if len(message) == 2:
                 continue
-        elif content is not None:
+        elif content is not None and content != []:
             raise BodyError((*here, "content"), "must be a string or a list of parts")
-        elif role != "assistant" or not any(message.get(name) for name in _INSTEAD_OF_CONTENT):
+        elif role not in _MAY_BE_SILENT:
             raise BodyError((*here, "content"), "is missing")
         _read_beside(prompt, message, here)
 

@@ -18,17 +18,24 @@ from .openai_tools import host_tool, read_functions, read_model, read_references
 from .prompt import BodyError, Prompt, model_name
 from .text import Place
 
-# Extensions of gateways and servers (OpenRouter, LiteLLM, vLLM) that send the prompt to another model or server
-# than the one that policy was asked about, replace the template that separates roles, load code, or hold a prompt
-# that nobody can read.
+# Extensions of gateways and servers (OpenRouter, LiteLLM, Open WebUI, vLLM, SGLang, LoRAX) that send the prompt to
+# another model, adapter or server than the one that policy was asked about, replace the template that separates
+# roles, load code, bring tools or files that the server keeps, or hold a prompt that nobody can read.
 REDIRECTS: Final = frozenset(
     {
+        "adapter",
+        "adapter_id",
+        "adapter_source",
+        "adapters",
         "api_base",
         "api_key",
-        "adapter",
-        "adapters",
+        "api_token",
+        "azure",
         "base_url",
         "bootstrap_host",
+        "bos_token",
+        "callback_url",
+        "character",
         "chat_template",
         "chat_template_str",
         "compound_custom",
@@ -37,13 +44,26 @@ REDIRECTS: Final = frozenset(
         "context_window_fallbacks",
         "custom_llm_provider",
         "custom_logit_processor",
+        "custom_prompt_dict",
         "datasources",
         "default_fallbacks",
+        "deployment_id",
+        "deployments",
+        "ec_transfer_params",
         "enhancements",
+        "eos_token",
         "extra_body",
         "extra_headers",
         "fallbacks",
         "fastest_response",
+        "features",
+        "files",
+        "filter_ids",
+        "final_prompt_value",
+        "google",
+        "headers",
+        "hf_model_name",
+        "initial_prompt_value",
         "input_embeds",
         "input_ids",
         "instruction_template",
@@ -52,10 +72,17 @@ REDIRECTS: Final = frozenset(
         "litellm_credential_name",
         "litellm_params",
         "logits_processors",
+        "lora",
+        "lora_name",
+        "lora_path",
         "lora_request",
         "mcp_servers",
+        "merged_adapters",
+        "model_file_id_mapping",
+        "model_info",
         "model_list",
         "models",
+        "organization",
         "plugins",
         "preset",
         "prompt_embeds",
@@ -64,18 +91,28 @@ REDIRECTS: Final = frozenset(
         "prompt_template",
         "prompt_token_ids",
         "prompt_variables",
+        "prompt_version",
         "provider",
+        "provider_specific_header",
         "role_mapping",
+        "roles",
+        "session_params",
+        "specific_deployment",
+        "ssl_verify",
+        "tool_ids",
+        "tool_servers",
         "transforms",
         "user_config",
+        "webhook_url",
     }
 )
 # How LiteLLM calls such settings of one provider, and servers that log prompts ("langfuse_host").
 _REDIRECTING: Final = ("_api_base", "_api_key", "_base_url", "_credentials", "_endpoint", "_host")
-_PROVIDERS_OWN: Final = ("aws_", "azure_ad_", "langfuse_", "langsmith_", "vertex_")
+_PROVIDERS_OWN: Final = ("aws_", "azure_ad_", "gcs_", "langfuse_", "langsmith_", "vertex_")
 # vLLM hands these on to the template renderer, whose own arguments they would replace (CVE-2025-62426).
 _TEMPLATE_ARGUMENTS: Final = frozenset({"chat_template", "conversation", "documents", "messages", "tokenize", "tools"})
-_LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+# llama.cpp takes `n_predict` before the others.
+_LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens", "n_predict")
 
 
 def read_chat(provider: str, document: dict[str, Any], route: Route) -> tuple[Action, ...]:
@@ -122,9 +159,12 @@ def stream_of(document: dict[str, Any]) -> bool:
 
 
 def limit_of(document: dict[str, Any]) -> int | None:
-    """The most tokens that are asked for, under the names that there are for it."""
-    found = [value for name in _LIMITS if type(value := document.get(name)) is int]
-    return max(found) if found else None
+    """The most tokens that are asked for, under the names that there are for it.
+
+    None if one of them is no such limit: servers read "500" and 5e2 as numbers, and -1 as no limit at all.
+    """
+    found = [value for name in _LIMITS if (value := document.get(name)) is not None]
+    return max(found) if found and all(type(value) is int and value > 0 for value in found) else None
 
 
 def read_members(
@@ -142,7 +182,7 @@ def read_members(
             reader = members[key]
             if reader is not None and value is not None:
                 reader(prompt, value, (key,))
-        elif value is not None and redirects(key):
+        elif value is not None and value != [] and redirects(key):
             raise BodyError((key,), "is not supported: it changes where the prompt goes or how it is read")
     refuse_media(document, known, ())
     prompt.others(document, known, ())
@@ -163,6 +203,25 @@ def _read_web_search(prompt: Prompt, value: Any, place: Place) -> None:
 def _read_search_switch(prompt: Prompt, value: Any, place: Place) -> None:
     if value is not False:
         prompt.host("web_search", {"enabled": value}, place)
+
+
+def _read_code_switch(prompt: Prompt, value: Any, place: Place) -> None:
+    if value is not False:
+        prompt.host("code_interpreter", {"enabled": value}, place)
+
+
+def _read_stores(prompt: Prompt, value: Any, place: Place) -> None:
+    """LiteLLM searches them for whatever the user asks."""
+    if type(value) is not list:
+        raise BodyError(place, "must be a list")
+    for index, identifier in enumerate(value):
+        prompt.refer("vector_store", identifier, (*place, index))
+    if value:
+        prompt.host("file_search", {"vector_store_ids": value}, place)
+
+
+def _read_cache(prompt: Prompt, value: Any, place: Place) -> None:
+    prompt.refer("cache", value, place)
 
 
 def _read_audio(prompt: Prompt, value: Any, place: Place) -> None:
@@ -227,11 +286,16 @@ MEMBERS: Final[dict[str, Callable[[Prompt, Any, Place], None] | None]] = {
     "web_search_options": _read_web_search,
     "search_parameters": _read_search_parameters,
     "enable_search": _read_search_switch,
+    "enable_enhancement": _read_search_switch,
+    "enable_code_interpreter": _read_code_switch,
+    "vector_store_ids": _read_stores,
+    "cached_content": _read_cache,
     "data_sources": _read_data_sources,
     "audio": _read_audio,
     "prediction": _read_prediction,
     "documents": _read_documents,
     "chat_template_kwargs": _read_template_arguments,
+    "template_vars": _read_template_arguments,
     "agent_id": _read_agents,
 }
 _MEMBERS: Final[dict[str, Callable[[Prompt, Any, Place], None] | None]] = {**MEMBERS, "messages": None}

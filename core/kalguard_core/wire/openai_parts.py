@@ -100,7 +100,7 @@ def refuse_media(value: dict[str, Any], known: frozenset[str], place: Place) -> 
     if _MEDIA_MEMBERS.isdisjoint(value):
         return
     for name in value:
-        if name in _MEDIA_MEMBERS and name not in known and value[name] is not None:
+        if name in _MEDIA_MEMBERS and name not in known and value[name] is not None and value[name] != []:
             raise BodyError((*place, name), "is not supported here", ErrorCode.UNSUPPORTED_MEDIA_TYPE)
 
 

@@ -42,6 +42,8 @@ _REFERENCES: Final = {
     "vector_store_ids": "vector_store",
 }
 _MAX_NESTED: Final = 1000
+# In the names of models that search by themselves.
+_SEARCHING: Final = ("-search-preview", "-search-api", "deep-research")
 # Gateways to Gemini take a tool of Google's by its name alone, also beside a function (folded here).
 _GOOGLES: Final = frozenset(
     {
@@ -88,8 +90,8 @@ def read_tools(prompt: Prompt, tools: Any, place: Place) -> None:
 def read_model(prompt: Prompt) -> None:
     """What the model does besides answering, where its name says so: it searches, runs code, has a stored prompt."""
     model = prompt.model or ""
-    name = model.rpartition("/")[2]
-    if name.startswith("sonar") or model.endswith(":online") or "-search-preview" in name or "-search-api" in name:
+    name = model.casefold().rpartition("/")[2]
+    if name.startswith("sonar") or ":online" in name or any(mark in name for mark in _SEARCHING):
         prompt.host("web_search", {"model": model}, ())
     if name.startswith("compound"):
         prompt.host("web_search", {"model": model}, ())

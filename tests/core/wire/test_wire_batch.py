@@ -56,3 +56,10 @@ def test_names_of_offered_tools_are_joined() -> None:
     prompt = actions(*(message("x", tools=each) for each in tools))[1]
     assert prompt.attributes["toolNames"] == ("one", "two")
     assert prompt.attributes["toolCount"] == 2
+
+
+def test_a_request_without_a_limit_does_not_hide_behind_one_that_has_it() -> None:
+    lines = [{"model": "m", "prompt": "x", **limit} for limit in ({"max_tokens": 9}, {}, {"max_tokens": 5})]
+    body = {"endpoint": "/v1/fim/completions", "requests": [{"body": line} for line in lines]}
+    found = read(request("mistral", "/v1/batch/jobs"), body).actions
+    assert [each.attributes.get("maxTokens") for each in found if each.name == "prompt:check"] == [9, None]

@@ -50,7 +50,22 @@ def test_what_no_agent_needs_is_unknown(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["models", "fallbacks", "extra_body", "chat_template", "plugins", "provider", "prompt_embeds", "Prompt_Id"]
+    "name",
+    [
+        "models",
+        "fallbacks",
+        "extra_body",
+        "chat_template",
+        "plugins",
+        "provider",
+        "prompt_embeds",
+        "Prompt_Id",
+        "deployment_id",
+        "headers",
+        "lora_path",
+        "tool_servers",
+        "gcs_bucket_name",
+    ],
 )
 @pytest.mark.parametrize(
     ("path", "body"),

@@ -223,8 +223,6 @@ def test_identity_is_no_encoding() -> None:
         chat(messages=[{"role": "user", "content": [{"text": "x"}]}]),
         chat(messages=[{"role": "user", "content": [{"type": "text"}]}]),
         chat(messages=[{"role": "user", "content": [{"type": "text", "text": ["x"]}]}]),
-        chat(messages=[{"role": "assistant", "content": None}]),
-        chat(messages=[{"role": "assistant", "tool_calls": []}]),
         chat(tools={}),
         chat(tools=["x"]),
         chat(tools=[{"function": {"name": "f"}}]),

@@ -24,7 +24,9 @@ def explicit(kind: str, path: str, body: Any) -> list[tuple[str | None, object]]
         ("gpt-4o-search-preview-2025-03-11", ["hosted:web_search"]),
         ("openai/gpt-5-search-api", ["hosted:web_search"]),
         ("anthropic/claude-sonnet-4:online", ["hosted:web_search"]),
-        ("perplexity/sonar-pro", ["hosted:web_search"]),
+        ("anthropic/claude-sonnet-4:online:nitro", ["hosted:web_search"]),
+        ("openai/o4-mini-deep-research", ["hosted:web_search"]),
+        ("Perplexity/Sonar-Pro", ["hosted:web_search"]),
         ("groq/compound-mini", ["hosted:web_search", "hosted:code_interpreter"]),
         ("openai/gpt-4o@preset/mine", ["preset:mine"]),
     ],
@@ -83,3 +85,35 @@ def test_a_picture_to_rank_is_media() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://evil.test/a.png"}}
     body = {"model": "m", "query": "hello", "documents": [{"content": [picture]}]}
     assert explicit("compatible", "/v1/rerank", body) == [("image/*", "evil.test")]
+
+
+@pytest.mark.parametrize(
+    ("member", "resources"),
+    [
+        ({"vector_store_ids": ["vs_1"]}, ["vector_store:vs_1", "hosted:file_search"]),
+        ({"vector_store_ids": []}, []),
+        ({"cached_content": "cachedContents/1"}, ["cache:cachedContents/1"]),
+        ({"enable_code_interpreter": True}, ["hosted:code_interpreter"]),
+        ({"enable_code_interpreter": False}, []),
+        ({"enable_enhancement": True}, ["hosted:web_search"]),
+    ],
+)
+def test_a_member_that_lets_a_gateway_look_things_up_is_named(member: dict[str, Any], resources: list[str]) -> None:
+    wanted = [(resource, None) for resource in resources]
+    assert explicit("compatible", "/v1/chat/completions", {**HELLO, "model": "m", **member}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": 5, "max_completion_tokens": 7}, 7),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": 5, "n_predict": -1}, None),
+        ({"max_tokens": 5, "max_completion_tokens": "700"}, None),
+        ({"max_tokens": 5, "max_completion_tokens": 7e2}, None),
+    ],
+)
+def test_a_limit_that_a_server_may_not_keep_is_none(limits: dict[str, Any], limit: int | None) -> None:
+    first = read(request("compatible", "/v1/chat/completions"), {**HELLO, "model": "m", **limits}).actions[0]
+    assert first.attributes.get("maxTokens") == limit
