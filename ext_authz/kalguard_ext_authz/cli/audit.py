@@ -55,7 +55,9 @@ def audit() -> None:
 @click.option("--from-start", is_flag=True, help="Nothing was deleted by retention: the log must begin with line 1.")
 @json_option
 def verify(file: Path, checkpoints: Path | None, public_key: Path | None, from_start: bool, as_json: bool) -> None:
-    """Check that FILE and the files rotated out of it are what was written.
+    """Prove that an audit log is what was written.
+
+    FILE and the files rotated out of it are read.
 
     Exit status: 0 proved, 1 tampered with or damaged, 2 cannot tell.
     """

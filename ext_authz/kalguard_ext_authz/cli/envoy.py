@@ -60,8 +60,12 @@ def envoy() -> None:
     multiple=True,
     help="Where clients of --mcp-sse NAME post, if the server announces a path like /messages/ (repeatable).",
 )
-@click.option("--internal", metavar="NAME", multiple=True, help="This upstream is ours: tell it the agent's id.")
-@click.option("--sign", metavar="NAME=REGION", multiple=True, help="Sign the requests of this --bedrock for AWS.")
+@click.option(
+    "--internal", metavar="NAME", multiple=True, help="This upstream is ours: tell it the agent's id (repeatable)."
+)
+@click.option(
+    "--sign", metavar="NAME=REGION", multiple=True, help="Sign the requests of this --bedrock for AWS (repeatable)."
+)
 @click.option("--unsigned", is_flag=True, help="Do not sign --provider bedrock: a Bedrock API key goes in instead.")
 @click.option("--aws-credentials", metavar="FILE", default="", help="AWS credentials file instead of AWS' chain.")
 @click.option("--listen-cert", metavar="FILE", default="", help="Serve agents over TLS with this certificate (PEM).")
@@ -126,7 +130,10 @@ def render(output: Path | None, as_json: bool, **options: object) -> None:
 @click.option("--envoy", "binary", metavar="PATH", help="The Envoy binary (else KALGUARD_ENVOY, PATH, .venv-envoy).")
 @json_option
 def validate(file: Path, binary: str | None, as_json: bool) -> None:
-    """Run a configuration through the real Envoy (`envoy --mode validate`)."""
+    """Ask a real Envoy about the configuration FILE.
+
+    It runs as `envoy --mode validate`: nothing is started and no port is opened.
+    """
     from ..envoy.binary import EnvoyNotFound, find_envoy
     from ..envoy.binary import validate as ask
 

@@ -156,7 +156,10 @@ def explain_command(
     risk: int | None,
     as_json: bool,
 ) -> None:
-    """Say which rule of FILE decides about an action, and why the rules before it don't match."""
+    """Say which rule of FILE decides about an action.
+
+    And why the rules before it don't match.
+    """
     try:
         read = _read(file)
     except DocumentError as error:
