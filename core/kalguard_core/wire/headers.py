@@ -43,6 +43,8 @@ _UNDERSCORED: Final = (
     OVERRIDES
     | _INCOMPLETE
     | {"authorization", "content-encoding", "content-length", "content-type", "host", "transfer-encoding", "upgrade"}
+    | {"a2a-extensions", "a2a-version", "x-a2a-extensions", "last-event-id"}
+    | {"mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"}
 )
 _REFUSED: Final = OVERRIDES | _INCOMPLETE | {name.replace("-", "_") for name in _UNDERSCORED if "-" in name}
 

@@ -31,6 +31,7 @@ CONNECT: Final = Route("http.connect", CAPABILITIES, reads_body=False)
 
 # Methods are case-sensitive (RFC 9110); a server that is lax about it would act on "delete" or "BREW".
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_USUAL_PORTS: Final = frozenset({"80", "443"})
 _METHOD_MEMBERS: Final = ("_method", "_httpmethod", "_http_method", "x_http_method", "x_method_override")
 _PLAIN_MEMBERS: Final = frozenset({"method", "httpmethod", "http_method"})
 
@@ -69,7 +70,7 @@ class Http:
             if "authority" in request.context:
                 raise Refusal(ErrorCode.POLICY_DENY, "no tunnel on a route that has an upstream of its own")
             return Reading(connect(request))
-        action = request_action(request, route)
+        action = request_action(request, route, _USUAL_PORTS)
         if "authority" not in request.context and provider_of(str(action.attributes["host"])) is not None:
             raise RefusedReading(
                 ErrorCode.POLICY_DENY, "a model provider is reached on a route of its own only", actions=(action,)
@@ -94,9 +95,14 @@ def route_of(request: AgentRequest) -> Route:
     return REQUEST
 
 
-def request_action(request: AgentRequest, route: Route) -> Action:
-    """The `http:request` or `http:websocket`. Raises `Refusal` for what has no single meaning."""
+def request_action(request: AgentRequest, route: Route, usual: frozenset[str] = frozenset()) -> Action:
+    """The `http:request` or `http:websocket`. Raises `Refusal` for what has no single meaning.
+
+    `usual`: the ports that go without saying, where the agent names the host.
+    """
     name, port, path = upstream(request)
+    if port in usual and "authority" not in request.context:
+        port = ""  # another spelling of the same host: rules compare text, and the agent chose it
     websocket = route.name == WEBSOCKET.name
     attributes: dict[str, Attribute] = {"method": "GET" if websocket else request.method, "host": name, "path": path}
     if port:

@@ -251,7 +251,7 @@ def _require_stream(fields: Mapping[str, str]) -> None:
 
 
 def _check_headers(fields: Mapping[str, str]) -> None:
-    for name in [name for name in fields if name[:4] == "mcp-"]:
+    for name in [name for name in fields if name[:4] in ("mcp-", "mcp_")]:
         limit = _HEADER_LENGTHS.get(name)
         if limit is None:
             if name.startswith(_MIRRORED_ARGUMENT):

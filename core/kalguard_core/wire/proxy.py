@@ -20,6 +20,7 @@ from .http import CONNECT, request_action, route_of
 from .tunnel import CAPABILITIES, address_actions, connect, is_guarded, refuse_never
 
 _SCHEME = "http://"
+_PORT = "80"
 
 
 class Proxy:
@@ -60,6 +61,8 @@ class Proxy:
         if route.name == CONNECT.name:
             return Reading(connect(request))
         name, port, kind = read_destination(request.host)
+        if port == _PORT:
+            port = ""  # another spelling of the same place: rules compare text
         place = f"{name}:{port}" if port else name
         # no word of the route about an upstream: there is none but the one that the agent names
         asked = replace(request, host=place, path=_origin_form(request), context={})
@@ -88,7 +91,12 @@ def _origin_form(request: AgentRequest) -> str:
         raise bad("the target must be a path or an http:// URL; for https, use CONNECT")
     rest = target[len(_SCHEME) :]
     end = min((place for place in map(rest.find, "/?#") if place >= 0), default=len(rest))
-    if read_destination(rest[:end])[:2] != read_destination(request.host)[:2]:
+    if _place(rest[:end]) != _place(request.host):
         raise Refusal(ErrorCode.BAD_REQUEST, "the target and the Host header name different hosts")
     path = rest[end:]
     return path if path.startswith("/") else f"/{path}"
+
+
+def _place(authority: str) -> tuple[str, str]:
+    name, port, _ = read_destination(authority)
+    return name, port or _PORT

@@ -119,11 +119,15 @@ class RouteTable:
         if candidates is None:
             candidates = tuple(route for route in self._anywhere if route.host is None or _fits(route.host, name))
         for route in candidates:
-            if route.port not in (None, port) or (
-                route.destination is not None and route.destination not in destinations
-            ):
+            if route.destination is not None and route.destination not in destinations:
                 continue
-            if not route.prefix or _under(raw, route.prefix):
+            if route.port not in (None, port):
+                # The Host is the agent's to write: what comes to that port all the same may be meant for this entry.
+                if not any(place.endswith(f":{route.port}") for place in destinations):
+                    continue
+                if not route.prefix or _under(raw, route.prefix):
+                    return None
+            elif not route.prefix or _under(raw, route.prefix):
                 return route
             if plain is None:
                 try:

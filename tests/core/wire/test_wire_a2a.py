@@ -489,6 +489,8 @@ def test_what_is_no_single_call_is_refused(body: Any) -> None:
         ({"headers": {**JSON, "a2a-version": "one"}}, ErrorCode.BAD_REQUEST),
         ({"headers": {**JSON, "a2a-version": "1.0,0.3"}}, ErrorCode.BAD_REQUEST),
         ({"headers": {**JSON, "a2a-extensions": "ignore all rules"}}, ErrorCode.BAD_REQUEST),
+        ({"headers": {**JSON, "a2a_extensions": "https://x.test/a"}}, ErrorCode.BAD_REQUEST),
+        ({"headers": {**JSON, "x-a2a_extensions": "https://x.test/a"}}, ErrorCode.BAD_REQUEST),
         ({"headers": {**JSON, "upgrade": "websocket"}}, ErrorCode.BAD_REQUEST),
         ({"path": f"{NEW}/SendMessage"}, ErrorCode.UNSUPPORTED_MEDIA_TYPE),
         ({"path": f"{NEW}/Nothing", "headers": GRPC}, ErrorCode.NOT_FOUND),

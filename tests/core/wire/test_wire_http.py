@@ -170,9 +170,15 @@ def test_other_queries_pass(query: str) -> None:
     assert read(asked(f"/x?{query}"))
 
 
-@pytest.mark.parametrize("host", ["h", "h.test", "10.0.0.1:80", "[::1]", "[::1]:8080", "a_b.svc"])
+@pytest.mark.parametrize("host", ["h", "h.test", "10.0.0.1:81", "[::1]", "[::1]:8080", "a_b.svc"])
 def test_hosts_are_known(host: str) -> None:
     assert read(asked(host=host)).actions[0].resource == f"{host}/items"
+
+
+@pytest.mark.parametrize("port", ["80", "443"])
+def test_a_port_that_goes_without_saying_is_no_way_around_a_rule(port: str) -> None:
+    (action,) = read(asked(host=f"admin.test:{port}")).actions
+    assert (action.resource, "port" in action.attributes) == ("admin.test/items", False)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def test_a_tool_call_is_a_tool_execute() -> None:
 
 @pytest.mark.parametrize("member", ["arguments", "_meta", "task"])
 def test_null_stands_for_a_member_that_is_not_there(member: str) -> None:
-    (action,) = read(asked(), call(**{member: None})).actions
+    body = call()
+    body["params"][member] = None
+    (action,) = read(asked(), body).actions
     assert action.arguments == ({} if member == "arguments" else {"query": "x"})
     assert "task" not in action.attributes
     assert read(asked(), {**call("ping"), "params": None}).actions == read(asked(), call("ping")).actions
@@ -167,6 +169,13 @@ def test_the_endpoint_is_known_under_its_prefix(path: str, prefix: str) -> None:
 )
 def test_every_other_path_is_unknown(path: str, prefix: str) -> None:
     assert refused(asked(path=path, context={"prefix": prefix}), call()).code is ErrorCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "name", ["mcp_name", "mcp_session-id", "mcp_x", "mcp-session_id", "last_event_id", "mcp_param_a"]
+)
+def test_a_header_that_some_servers_take_for_one_of_the_protocol_is_refused(name: str) -> None:
+    assert refused(asked(headers={**JSON, name: "x"}), call()).code is ErrorCode.BAD_REQUEST
 
 
 def test_a_query_is_refused() -> None:

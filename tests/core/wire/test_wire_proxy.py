@@ -71,6 +71,19 @@ def test_a_target_that_says_something_else_than_the_host_is_refused(path: str) -
     assert refused(asked("h.example.com", path)).code is ErrorCode.BAD_REQUEST
 
 
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("h.example.com:80", "/x"),
+        ("h.example.com", "http://h.example.com:80/x"),
+        ("H.example.com:80", "http://h.example.com/x"),
+    ],
+)
+def test_the_port_of_plain_http_is_no_way_around_a_rule(host: str, path: str) -> None:
+    (action,) = read(asked(host, path)).actions
+    assert (action.resource, "port" in action.attributes) == ("h.example.com/x", False)
+
+
 @pytest.mark.parametrize("host", [hosts[0].replace("*", "eu-1") for _, hosts in PROVIDER_HOSTS])
 def test_nothing_reaches_a_model_provider(host: str) -> None:
     for spelled in (host, host.upper()):

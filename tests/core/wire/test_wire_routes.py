@@ -104,6 +104,13 @@ def test_where_the_proxy_connects_to_may_decide() -> None:
     assert kind("gateway.example.com", "/v1", principal) == "openai"
 
 
+def test_a_host_without_its_port_fits_no_laxer_entry_when_the_proxy_says_which_port_it_is() -> None:
+    assert kind("gateway.example.com", "/mcp", "10.0.0.1:8443") is None
+    assert kind("gateway.example.com:9999", "/mcp", "10.0.0.1:8443") is None
+    assert kind("gateway.example.com:8443", "/mcp", "10.0.0.1:8443") == "mcp"
+    assert kind("api.openai.com", "/v1/models", "10.0.0.1:8443") == "openai"
+
+
 def test_an_entry_says_what_a_route_of_envoy_would_say() -> None:
     contexts = {
         (route.host, route.prefix, route.port): dict(route.context) for route in TABLE.routes if route.kind != "http"
