@@ -2,8 +2,9 @@
 
 Rules of this file: a block has a type that stands in a table here, or the request is refused (what a new type
 would carry is not known); inside of a block every string is read. A tool with a type of its own is Anthropic's,
-also where the agent runs it (bash, text editor, computer, memory): only a rule that names it allows it. What the
-vendor encrypted for itself (redacted thinking, search results) is read as the letters that it is.
+also where the agent runs it (bash, text editor, computer, memory): only a rule that names it allows it. Thoughts
+that the vendor has sealed are read as the letters that they are; a compaction or a result of a tool that is sealed
+is a reference, unless the tool that brought it stands in the same request.
 Sources: https://platform.claude.com/docs/en/api/messages and the parameter types of the `anthropic` SDK.
 """
 
@@ -71,9 +72,9 @@ def read_messages_body(prompt: Prompt, body: Block, place: Place) -> bool:
     system = body.get("system")
     if system is not None:
         _content(prompt, system, "system", (*place, "system"), _SYSTEM_BLOCKS)
-    _read_turns(prompt, messages, (*place, "messages"))
     servers = read_servers(prompt, body.get("mcp_servers"), (*place, "mcp_servers"))
     read_tools(prompt, body.get("tools"), (*place, "tools"), servers)
+    _read_turns(prompt, messages, (*place, "messages"))  # behind the tools, which answer for what they brought
     _read_container(prompt, body.get("container"), (*place, "container"))
     _read_thread(prompt, body.get("thread"), (*place, "thread"))
     _read_mark(prompt, body, place)
@@ -269,7 +270,28 @@ def _said(prompt: Prompt, block: Block, role: str, place: Place) -> None:
 
 
 def _found(prompt: Prompt, block: Block, role: str, place: Place) -> None:
+    _refer_sealed(prompt, block, _SEARCHES, place)
     _rest(prompt, block, _BLOCK, place, "document")
+
+
+def _advised(prompt: Prompt, block: Block, role: str, place: Place) -> None:
+    _refer_sealed(prompt, block, _ADVISES, place)
+    _called(prompt, block, role, place)
+
+
+def _refer_sealed(prompt: Prompt, block: Block, tools: frozenset[str], place: Place) -> None:
+    """What a tool of the vendor's brought, where only the vendor can read it: a rule that names the tool allows it."""
+    content = block.get("content")
+    for result in content if type(content) is list else (content,):
+        if type(result) is dict and any(key.startswith("encrypted_") and value for key, value in result.items()):
+            if not prompt.hosts(tools):
+                prompt.refer("result", "encrypted", place)
+            return
+
+
+_SEARCHES: Final = frozenset({"web_search", "web_fetch"})
+_EXECUTES: Final = _SEARCHES | {"code_interpreter"}  # a search runs code of its own
+_ADVISES: Final = frozenset({"advisor"})
 
 
 def _fetched(prompt: Prompt, block: Block, role: str, place: Place) -> None:
@@ -291,6 +313,7 @@ def _executed(prompt: Prompt, block: Block, role: str, place: Place) -> None:
         for index, output in enumerate(outputs):
             if type(output) is dict and output.get("file_id") is not None:
                 prompt.refer("file", output["file_id"], (*place, "content", "content", index, "file_id"))
+    _refer_sealed(prompt, block, _EXECUTES, place)
     _called(prompt, block, role, place)
 
 
@@ -301,6 +324,8 @@ def _upload(prompt: Prompt, block: Block, role: str, place: Place) -> None:
 
 def _compaction(prompt: Prompt, block: Block, role: str, place: Place) -> None:
     """A summary that stands for turns that were left out."""
+    if block.get("encrypted_content"):
+        prompt.refer("compaction", "encrypted", (*place, "encrypted_content"))
     content = block.get("content")
     if content is not None:
         _content(prompt, content, role, (*place, "content"), _TEXT_BLOCKS)
@@ -358,7 +383,7 @@ _BLOCKS: Final[Mapping[str, _Reader]] = {
     "bash_code_execution_tool_result": _executed,
     "text_editor_code_execution_tool_result": _called,
     "tool_search_tool_result": _called,
-    "advisor_tool_result": _called,
+    "advisor_tool_result": _advised,
     "container_upload": _upload,
     "compaction": _compaction,
     "fallback": _said,

@@ -1,7 +1,7 @@
 """The body of OpenAI's Responses API: its input items, instructions, tools, and what it refers to.
 
 Rules of this file: an item is what its `type` says, and an item of an unknown type is refused. What the vendor
-keeps, or has sealed (encrypted reasoning, compacted turns), is a reference: nobody here can read it.
+keeps, or has compacted and sealed, is a reference: nobody here can read it. Sealed thoughts are letters.
 Source: `ResponseCreateParams` and `ResponseInputItemParam` of the official SDK.
 """
 
@@ -167,20 +167,16 @@ def _reference_item(prompt: Prompt, item: dict[str, Any], place: Place) -> froze
 def _reasoning_item(prompt: Prompt, item: dict[str, Any], place: Place) -> frozenset[str]:
     prompt.rest("assistant", item.get("summary"), (*place, "summary"))
     prompt.rest("assistant", item.get("content"), (*place, "content"))
-    if item.get("encrypted_content") is not None:
-        _read_sealed(prompt, item["encrypted_content"], "reasoning", (*place, "encrypted_content"))
+    prompt.rest("assistant", item.get("encrypted_content"), (*place, "encrypted_content"))
     return frozenset({"type", "summary", "content", "encrypted_content"})
 
 
 def _compaction_item(prompt: Prompt, item: dict[str, Any], place: Place) -> frozenset[str]:
-    _read_sealed(prompt, item.get("encrypted_content"), "compaction", (*place, "encrypted_content"))
+    sealed = item.get("encrypted_content")
+    if type(sealed) is not str or not _SEALED.issuperset(sealed):
+        raise BodyError((*place, "encrypted_content"), "must be what the vendor has encrypted")
+    prompt.refer("compaction", "encrypted", (*place, "encrypted_content"))
     return frozenset({"type", "encrypted_content"})
-
-
-def _read_sealed(prompt: Prompt, value: Any, kind: str, place: Place) -> None:
-    if type(value) is not str or not _SEALED.issuperset(value):
-        raise BodyError(place, "must be what the vendor has encrypted")
-    prompt.refer(kind, "encrypted", place)
 
 
 def _search_item(prompt: Prompt, item: dict[str, Any], place: Place) -> frozenset[str]:

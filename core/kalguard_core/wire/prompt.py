@@ -33,6 +33,14 @@ MAX_MODEL: Final = 256
 # Actions of one request: each is asked of the policy and is one audit event.
 MAX_ACTIONS: Final = 64
 _MAX_IDENTIFIER: Final = 256
+# Members with the texts at which a model is to stop, and what stands there by itself: marks of templates, which open
+# no turn, since no model reads them.
+_STOPS: Final = frozenset({"stop", "stop_sequences", "stopSequences"})
+_STOP_MARKS: Final = frozenset(
+    {f"<|{name}|>" for name in ("im_start", "im_end", "endoftext", "system", "user", "assistant", "end_of_text")}
+    | {f"<|{name}|>" for name in ("start_header_id", "end_header_id", "eot_id", "eom_id", "eot")}
+    | {"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<start_of_turn>", "<end_of_turn>"}
+)
 # Types in use that are longer than this ("application/vnd.openxmlformats-…") cost only that they are read.
 _LONG_TYPE: Final = 32
 # JSON inside of JSON inside of JSON: deeper than any client writes it.
@@ -173,6 +181,10 @@ class Prompt:
         )
         collect(self._beside, "tool", arguments, place)
 
+    def hosts(self, tools: frozenset[str]) -> bool:
+        """Whether the vendor is to run one of these tools, as far as the request was read."""
+        return any(each.tool is not None and each.tool.removeprefix(HOSTED) in tools for each in self._others.values())
+
     def refer(self, kind: str, identifier: Any, place: Place) -> None:
         """Content that the vendor keeps. `kind`: "file", "response", "conversation", "cache", ….
 
@@ -250,7 +262,7 @@ class Prompt:
         # The firewall reads neighbours of one role together: a file between two halves of an attack must not part them.
         texts = self._said
         texts += self._attached
-        texts += self._beside
+        texts += [each for each in self._beside if each.text not in _STOP_MARKS or not _is_stop(each)]
         if len(self._others) >= MAX_ACTIONS:
             raise BodyError((), f"more than {MAX_ACTIONS} references, hosted tools and attachments in one request")
         whole = "".join([message.text for message in texts])
@@ -267,7 +279,7 @@ class Prompt:
             found["model"] = self.model
         if self._offered:
             found["toolNames"] = tuple(self._offered)
-        if type(max_tokens) is int:
+        if type(max_tokens) is int and max_tokens > 0:  # -1 is no limit to many servers
             found["maxTokens"] = max_tokens
         if self._others:
             self._summarise(found)
@@ -317,6 +329,10 @@ class Prompt:
         hosted = [str(action.tool) for action in others if action.tool is not None]
         if hosted:
             found["hostedTools"] = tuple(dict.fromkeys(hosted))
+
+
+def _is_stop(message: Message) -> bool:
+    return message.role == "unread" and not _STOPS.isdisjoint(message.where[-2:])
 
 
 def unwrap(texts: list[Message]) -> None:

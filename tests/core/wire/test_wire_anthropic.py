@@ -250,10 +250,40 @@ def test_what_the_vendor_runs_keeps_or_fetches_is_an_action_that_must_be_named()
         "container:container_1",
         "skill:skill_1",
         "message:msg_1",
+        "compaction:encrypted",
     }
     (server,) = [action for action in others if action.resource == "hosted:mcp"]
     assert server.attributes["host"] == "mcp.test"
     assert "secret" not in str(server)
+
+
+SEARCHED = result("web_search_tool_result", [{"type": "web_search_result", "title": "a", "encrypted_content": "eHl6"}])
+EXECUTED = result("code_execution_tool_result", {"type": "encrypted_code_execution_result", "encrypted_stdout": "eHl6"})
+ADVISED = result("advisor_tool_result", {"type": "advisor_redacted_result", "encrypted_content": "eHl6"})
+SEALED = {"result:encrypted"}
+
+
+@pytest.mark.parametrize(
+    ("block", "tools", "expected"),
+    [
+        ({"type": "thinking", "thinking": "", "signature": "eHl6"}, [], set()),
+        ({"type": "redacted_thinking", "data": "eHl6"}, [], set()),
+        ({"type": "compaction", "content": "a summary", "signature": "eHl6"}, [], set()),
+        ({"type": "compaction", "content": None, "encrypted_content": "eHl6"}, [], {"compaction:encrypted"}),
+        (SEARCHED, [], SEALED),
+        (SEARCHED, ["web_search_20260318"], {"hosted:web_search"}),
+        (SEARCHED, ["memory_20250818"], SEALED | {"hosted:memory"}),
+        (EXECUTED, ["web_fetch_20260318"], {"hosted:web_fetch"}),
+        (EXECUTED, [], SEALED),
+        (ADVISED, ["web_search_20260318"], SEALED | {"hosted:web_search"}),
+        (ADVISED, ["advisor_20260301"], {"hosted:advisor"}),
+    ],
+)
+def test_sealed_content_is_a_reference_unless_its_tool_answers_for_it(
+    block: dict[str, Any], tools: list[str], expected: set[str]
+) -> None:
+    document = body(block, role="assistant", tools=[{"type": tool, "name": "t"} for tool in tools])
+    assert {str(action.resource) for action in actions(document)[1:]} == expected
 
 
 @pytest.mark.parametrize(
