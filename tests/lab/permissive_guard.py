@@ -36,10 +36,17 @@ def token() -> str:
 
 @cache
 def guard() -> Guard:
-    """The guard; it holds no state between requests but the counters of in-flight calls."""
+    """The guard that allows whatever can be named."""
+    policy, tools = ((FOLDER / "policy" / name).read_text() for name in ("policy.yaml", "tools.yaml"))
+    return guard_by(policy, tools)
+
+
+@cache
+def guard_by(policy_text: str, tools_text: str) -> Guard:
+    """The guard with that policy and catalog; between requests it only counts those in flight."""
     keys = KeySet.from_secret(SECRET.encode(), source="tests")
-    policy = Policy.parse((FOLDER / "policy" / "policy.yaml").read_text(), "policy.yaml")
-    tools = ToolCatalog.parse((FOLDER / "policy" / "tools.yaml").read_text(), "tools.yaml")
+    policy = Policy.parse(policy_text, "policy.yaml")
+    tools = ToolCatalog.parse(tools_text, "tools.yaml")
     snapshot = Snapshot(
         Authenticator(TokenVerifier(keys), Revocations.none(), PrincipalMap.none()), policy, tools, RulePackFirewall()
     )
@@ -58,9 +65,9 @@ def guard_of(snapshot: Snapshot) -> Guard:
     )
 
 
-def decided(request: AgentRequest) -> Decision:
+def decided(request: AgentRequest, asked: Guard | None = None) -> Decision:
     """The decision, without an event loop for each: nothing in it waits."""
-    waiting = guard().decide(request)
+    waiting = (asked or guard()).decide(request)
     try:
         waiting.send(None)
     except StopIteration as done:

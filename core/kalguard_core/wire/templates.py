@@ -4,7 +4,7 @@ Rules of this file: only a whole prompt in exactly the order that a client write
 first and once, then user and assistant in turns, and at the end the assistant's turn left open). Anything else is
 one text, in which the marks of a template are what they look like: an attempt to forge a turn. In a template that
 is taken apart, nobody can tell a turn of the client from one that stood in its data; Converse and Messages don't
-have that problem. Sources: the model cards of Llama 2 and 3, and of Mistral 7B Instruct.
+have that problem. Sources: the model cards of Llama 2, 3 and 4, and of Mistral 7B Instruct.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from .prompt import Prompt
 from .text import INNER, Place
 
 _BEGIN: Final = "<|begin_of_text|>"
-_HEADER: Final = "<|start_header_id|>"
-_HEADER_END: Final = "<|end_header_id|>"
-_TURN_END: Final = "<|eot_id|>"
+# Before a role, behind it, and behind what is said: Llama 3 and Llama 4.
+_LLAMAS: Final = (
+    ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    ("<|header_start|>", "<|header_end|>", "<|eot|>"),
+)
 _INST: Final = "[INST]"
 _INST_END: Final = "[/INST]"
 _SYSTEM: Final = "<<SYS>>"
@@ -30,7 +32,7 @@ _Turns = list[tuple[str, str]]
 
 def say_template(prompt: Prompt, text: str, place: Place) -> None:
     """Gather a prompt turn by turn if it is a template of Llama's or Mistral's, else as one text of the user."""
-    turns = _llama(text) or _instructions(text)
+    turns = next(filter(None, (_llama(text, *marks) for marks in _LLAMAS)), None) or _instructions(text)
     if turns is None or not _is_conversation(turns):
         prompt.say("user", text, place)
         prompt.message_count += 1
@@ -41,21 +43,21 @@ def say_template(prompt: Prompt, text: str, place: Place) -> None:
     prompt.message_count += len(turns)
 
 
-def _llama(text: str) -> _Turns | None:
-    """Llama 3: `<|begin_of_text|>`, and a header for each turn."""
-    head, *pieces = text.strip().split(_HEADER, _MAX_TURNS)
+def _llama(text: str, header: str, header_end: str, turn_end: str) -> _Turns | None:
+    """`<|begin_of_text|>`, and a header for each turn."""
+    head, *pieces = text.strip().split(header, _MAX_TURNS)
     if head.strip() not in ("", _BEGIN) or not pieces:
         return None
     turns: _Turns = []
     for piece in pieces:
-        role, end, said = piece.partition(_HEADER_END)
+        role, end, said = piece.partition(header_end)
         if not end:
             return None
         said = said.strip()
         if piece is not pieces[-1]:
-            if not said.endswith(_TURN_END):
+            if not said.endswith(turn_end):
                 return None
-            said = said[: -len(_TURN_END)].rstrip()
+            said = said[: -len(turn_end)].rstrip()
         turns.append((role.strip(), said))
     return turns
 

@@ -230,7 +230,7 @@ def test_what_the_vendor_runs_keeps_or_fetches_is_an_action_that_must_be_named()
         ("/v2/chat", chat(api_base="https://evil.test"), ErrorCode.POLICY_DENY),
         ("/v1/chat", {"message": "x", "raw_prompting": True}, ErrorCode.POLICY_DENY),
         ("/v1/chat", {"message": "x", "connectors": ["web-search"]}, ErrorCode.BAD_REQUEST),
-        ("/v1/chat", {"message": "x", "chat_history": [{"role": "user", "message": "x"}]}, ErrorCode.BAD_REQUEST),
+        ("/v1/chat", {"message": "x", "chat_history": [{"role": "root", "message": "x"}]}, ErrorCode.BAD_REQUEST),
         ("/v1/generate", {"prompt": "x", "raw_prompting": True}, ErrorCode.POLICY_DENY),
         ("/v2/embed", {"model": "m", "images": ["ftp://x"]}, ErrorCode.BAD_REQUEST),
     ],
