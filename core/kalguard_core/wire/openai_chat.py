@@ -103,6 +103,7 @@ REDIRECTS: Final = frozenset(
         "tool_servers",
         "transforms",
         "user_config",
+        "venice_parameters",
         "webhook_url",
     }
 )
@@ -285,7 +286,12 @@ MEMBERS: Final[dict[str, Callable[[Prompt, Any, Place], None] | None]] = {
     "functions": read_functions,
     "web_search_options": _read_web_search,
     "search_parameters": _read_search_parameters,
+    # As DashScope, Hunyuan, Qianfan, NanoGPT and others call it.
     "enable_search": _read_search_switch,
+    "enable_web_search": _read_search_switch,
+    "web_search": _read_search_switch,
+    "webSearch": _read_search_switch,
+    "linkup": _read_search_switch,
     "enable_enhancement": _read_search_switch,
     "enable_code_interpreter": _read_code_switch,
     "vector_store_ids": _read_stores,

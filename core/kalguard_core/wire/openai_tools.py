@@ -16,12 +16,14 @@ from .text import Place
 
 # One name for what the vendors call by several; a version at the end is cut off before this.
 _CANONICAL: Final = {
+    "bash": "shell",
     "browser_search": "web_search",
     "code_execution": "code_interpreter",
     "computer": "computer_use",
     "computer_use_preview": "computer_use",
     "connector": "mcp",
     "document_library": "file_search",
+    "live_search": "web_search",
     "local_shell": "shell",
     "retrieval": "file_search",
     "web_search_premium": "web_search",

@@ -65,6 +65,7 @@ def test_what_no_agent_needs_is_unknown(path: str) -> None:
         "lora_path",
         "tool_servers",
         "gcs_bucket_name",
+        "venice_parameters",
     ],
 )
 @pytest.mark.parametrize(

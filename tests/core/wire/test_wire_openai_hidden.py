@@ -96,6 +96,9 @@ def test_a_picture_to_rank_is_media() -> None:
         ({"enable_code_interpreter": True}, ["hosted:code_interpreter"]),
         ({"enable_code_interpreter": False}, []),
         ({"enable_enhancement": True}, ["hosted:web_search"]),
+        ({"web_search": {"enable": True}}, ["hosted:web_search"]),
+        ({"web_search": False}, []),
+        ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, ["hosted:shell"]),
     ],
 )
 def test_a_member_that_lets_a_gateway_look_things_up_is_named(member: dict[str, Any], resources: list[str]) -> None:
