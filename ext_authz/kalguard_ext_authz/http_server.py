@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import socket
-import stat
 from asyncio.events import TimerHandle
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
@@ -37,6 +35,8 @@ from uvicorn.server import ServerState
 
 from kalguard_core.codes import STATUS, ErrorCode
 
+from .unix_listener import inode, listen_unix
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -45,7 +45,6 @@ ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 # Key in `scope["state"]`: set when the body can't be read on (broken chunk, trailer); the app must refuse it.
 BODY_BROKEN: Final = "kalguard.body_broken"
 
-_UNIX_PATH_MAX: Final = 107  # bytes of sun_path on Linux without its terminating zero; macOS has 103
 _log = structlog.get_logger(__name__)
 
 
@@ -106,7 +105,7 @@ class HttpServer:
         *,
         host: str | None = None,
         port: int | None = None,
-        uds: str | os.PathLike[str] | None = None,
+        uds: str | PathLike[str] | None = None,
         limits: Limits | None = None,
         header_timeout: float | None = None,
         max_connections: int | None = None,
@@ -172,8 +171,8 @@ class HttpServer:
             return _Protocol(config, self._state, self._limits, loop, self._on_unread)
 
         if self._uds is not None:
-            listener = _listen_unix(self._uds)
-            self._uds_inode = _inode(self._uds)
+            listener = listen_unix(self._uds)
+            self._uds_inode = inode(self._uds)
             self._server = await loop.create_unix_server(protocol, sock=listener, backlog=1024)
             return f"unix:{self._uds}"
         try:
@@ -205,7 +204,7 @@ class HttpServer:
             connection.abort()
         while self._state.connections:  # noqa: ASYNC110 - aborted: gone within an iteration or two
             await asyncio.sleep(0)
-        if self._uds is not None and self._uds_inode == _inode(self._uds):
+        if self._uds is not None and self._uds_inode == inode(self._uds):
             self._uds.unlink(missing_ok=True)
         self._server = None
 
@@ -568,65 +567,3 @@ def _why(error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
     return error.strerror or str(error)
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _listen_unix(path: Path) -> socket.socket:
-    """A bound Unix socket, mode 0660 from its first moment; a stale one is replaced, a live one never."""
-    if len(os.fsencode(path)) > _UNIX_PATH_MAX:
-        raise OSError(errno.ENAMETOOLONG, f"cannot listen on unix:{path}: the path is over {_UNIX_PATH_MAX} bytes")
-    _make_parents(path.parent)
-    _remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # a chmod after bind would leave a moment in which others can connect
-    previous = os.umask(0o117)
-    try:
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise OSError(
-            error.errno, f"cannot listen on unix:{path}: {error.strerror}; may we write to {path.parent}?"
-        ) from error
-    finally:
-        os.umask(previous)
-    listener.setblocking(False)
-    return listener
-
-
-def _make_parents(folder: Path) -> None:
-    missing: Iterable[Path] = [place for place in (folder, *folder.parents) if not place.exists()]
-    for place in reversed(list(missing)):
-        try:
-            place.mkdir(mode=0o750, exist_ok=True)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot make the folder {place}: {error.strerror}") from error
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise OSError(errno.EEXIST, f"cannot listen on unix:{path}: something that is no socket is in the way; move it")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise OSError(
-                error.errno, f"cannot listen on unix:{path}: cannot tell if it is in use: {error.strerror}"
-            ) from error
-    raise OSError(errno.EADDRINUSE, f"cannot listen on unix:{path}: another program listens there; stop it")

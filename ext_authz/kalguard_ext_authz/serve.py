@@ -8,7 +8,6 @@ finish those in flight, the audit is flushed and signed, state is closed. A seco
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import signal
@@ -39,6 +38,7 @@ from .reload import Documents
 from .settings import Settings, SettingsError, host_port, is_unix, unix_path
 from .sinks import open_sink
 from .state import State
+from .unix_listener import is_stale
 from .workers import LargeBodyWorker
 
 # Whoever starts us or waits for us has the processor first.
@@ -345,7 +345,7 @@ def _require_free(address: str, setting: str) -> None:
     """
     try:
         if is_unix(address):
-            _require_free_path(Path(unix_path(address)))
+            is_stale(Path(unix_path(address)))
             return
         host, port = host_port(address, setting)
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -357,20 +357,6 @@ def _require_free(address: str, setting: str) -> None:
         raise SettingsError(
             f"{setting}: cannot listen on {address}: {(error.strerror or str(error)).lower()}"
         ) from None
-
-
-def _require_free_path(path: Path) -> None:
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise OSError(errno.EEXIST, "something that is no socket is in the way; move it")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return  # left behind by a crash
-    raise OSError(errno.EADDRINUSE, "another program listens there; stop it")
 
 
 def _explain(settings: Settings, error: OSError) -> str:

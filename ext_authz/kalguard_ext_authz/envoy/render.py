@@ -562,7 +562,7 @@ def _authz_cluster(sidecar: Sidecar) -> cluster.Cluster:
 
 
 def _http_api_cluster(sidecar: Sidecar) -> cluster.Cluster:
-    # Shorter than the server's keep-alive of 5 s: a connection is never used while the other end closes it.
+    # Shorter than the server's keep-alive of 75 s: a connection is never used while the other end closes it.
     return _cluster(sidecar, HTTP_API_CLUSTER, sidecar.http_api, _http1(timedelta(seconds=4)))
 
 
