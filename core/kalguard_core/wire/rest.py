@@ -184,7 +184,11 @@ class _Arguments:
             where = self._places[folded]
             raise _bad(
                 f"the argument '{shown(name)}' appears twice"
-                + (f" in the {place}" if where == place else f": in the {where} and in the {place}")
+                + (
+                    f" in the {place}, and is no array in the tool's schema"
+                    if where == place
+                    else f": in the {where} and in the {place}"
+                )
             )
         self._places[folded] = place
         self.values[name] = value

@@ -281,6 +281,8 @@ def test_a_body_with_an_argument_that_is_there_twice_or_is_none_is_refused(body:
 def test_an_argument_of_the_query_cannot_come_again_in_the_body() -> None:
     found = refusal(f"{NOTES}?text=a", {"text": "b"}, method="POST")
     assert found.reason == "the argument 'text' appears twice: in the query and in the body"
+    again = refusal("/users/7/orders?limit=1&limit=2")
+    assert again.reason == "the argument 'limit' appears twice in the query, and is no array in the tool's schema"
 
 
 @pytest.mark.parametrize(
