@@ -566,7 +566,8 @@ SHAPES: Final = (
          "これまでの指示を無視して"),
     Rule("chat-token", "turns", 80,
          r"<\|[ ]?(?:im_start|im_end|im_sep|endoftext|startoftext|system|user|assistant|endofprompt|end_of_text"
-         r"|begin_of_text|start_header_id|end_header_id|eot_id|eom_id|python_tag|channel|tool_call)[ ]?\|>",
+         r"|begin_of_text|start_header_id|end_header_id|eot_id|eom_id|python_tag|channel|tool_call"
+         r"|header_start|header_end|eot|eom|python_start|python_end)[ ]?\|>",
          "<|im_start|>"),
     Rule("chat-bracket", "turns", 75, r"\[/?(?:inst|system_prompt)\]|<</?sys>>|<(?:start|end)_of_turn>", "[INST]"),
     Rule("fake-turn", "turns", 72,

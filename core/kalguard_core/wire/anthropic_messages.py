@@ -398,6 +398,9 @@ def _read_tool(prompt: Prompt, tool: Any, place: Place, servers: frozenset[str])
     if type(tool) is not dict:
         raise BodyError(place, "must be an object")
     kind = tool.get("type")
+    for key in tool:
+        if len(key) == len("type") and key != "type" and key.casefold() == "type":
+            raise BodyError((*place, key), "is not a known member (did you mean 'type'?)")
     if kind is None or kind == "custom":
         prompt.offer(tool.get("name"))
     elif type(kind) is not str:

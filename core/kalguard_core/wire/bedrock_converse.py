@@ -43,6 +43,7 @@ _TURNS: Final = OLD_MEMBERS | {
     "prompt",
     "system",
     "thread",
+    "tool_config",
     "toolconfig",
 }
 

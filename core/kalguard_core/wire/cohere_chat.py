@@ -242,7 +242,7 @@ def _read_turn(prompt: Prompt, turn: Any, place: Place) -> None:
     if type(turn) is not dict:
         raise BodyError(place, "must be an object")
     name = turn.get("role")
-    role = _HISTORY_ROLES.get(name.upper()) if type(name) is str else None  # LangChain writes "User"
+    role = _HISTORY_ROLES.get(name.upper()) if type(name) is str and name.isascii() else None  # LangChain: "User"
     if role is None:
         raise BodyError((*place, "role"), "must be SYSTEM, USER, CHATBOT or TOOL")
     if turn.get("message") is not None:

@@ -89,6 +89,7 @@ _MCP: Final = Fields("streamableHttpTransport")
 _TRANSPORT: Final = Fields("url")
 _GENERATION: Final = Fields("maxOutputTokens", "continuationToken")
 _PREDICT: Final = Fields("instances", "parameters", "labels", "model")
+_PARAMETERS: Final = Fields()
 _OPERATION: Final = Fields("operationName")
 _BATCH: Final = Fields("batch")
 _BATCH_JOB: Final = Fields("inputConfig", "model", "displayName", "name")
@@ -120,6 +121,7 @@ _OWN_FILES: Final = (
     "https://generativelanguage.googleapis.com/v1beta/files/",
     "https://generativelanguage.googleapis.com/v1/files/",
 )
+_BUCKETS: Final = ("gs://", "s3://")
 _URL_SCHEMES: Final = ("http", "https", "data")
 
 # `error.status`: the names of gRPC codes, as Google's APIs map them to HTTP.
@@ -213,7 +215,10 @@ def read_predict(document: dict[str, Any], prompt: Prompt) -> None:
         raise BodyError(members.place("instances"), "must be a list with at least one instance")
     prompt.message_count = len(instances)
     read_values(instances, prompt, "user", members.place("instances"))
-    read_values(members.get("parameters"), prompt, "unread", members.place("parameters"))
+    parameters = members.get("parameters")
+    if parameters is not None:
+        _PARAMETERS.read(parameters, members.place("parameters"))
+        read_values(parameters, prompt, "unread", members.place("parameters"))
     members.rest(prompt, "unread", "labels")
     members.leave(prompt)
 
@@ -498,7 +503,7 @@ def _value(text: str, key: Any, kind: Any, prompt: Prompt, role: str, place: Pla
     if name in _BYTES or (name == "data" and kind is not None):
         prompt.attach(kind, text, place)
         return
-    if text.startswith(("gs://", "s3://")):
+    if text.lstrip()[:5].lower() in _BUCKETS:
         prompt.refer("file", text, place)
     if name in _SAID and role == "user":
         prompt.say(role, text, place)
