@@ -15,7 +15,8 @@ import pytest
 from echo_upstream import EchoUpstream, running_echo
 from envoy_lab import AuthzStub
 from kalguard_ext_authz.envoy.process import EnvoyProcess
-from kalguard_ext_authz.envoy.render import Sidecar, render
+from kalguard_ext_authz.envoy.render import render
+from kalguard_ext_authz.envoy.sidecar import Sidecar
 from kalguard_ext_authz.envoy.targets import Intercept, Pipe, Socket, Upstream
 from stack import Stack, running_stack
 from support import free_port, make_token

@@ -27,7 +27,8 @@ from kalguard_ext_authz.cli import main
 from kalguard_ext_authz.envoy.binary import validate
 from kalguard_ext_authz.envoy.process import EnvoyProcess, ProcessFailed, unix_get
 from kalguard_ext_authz.envoy.providers import PROVIDERS, all_providers, provider
-from kalguard_ext_authz.envoy.render import DEFAULT_UPSTREAMS, MAX_BODY, AuthzTls, ListenTls, Sidecar, render
+from kalguard_ext_authz.envoy.render import render
+from kalguard_ext_authz.envoy.sidecar import DEFAULT_UPSTREAMS, MAX_BODY, AuthzTls, ListenTls, Sidecar
 from kalguard_ext_authz.envoy.targets import (
     OPTIONS,
     UPGRADE_KINDS,

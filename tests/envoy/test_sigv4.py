@@ -17,7 +17,8 @@ from botocore.credentials import Credentials
 
 from echo_upstream import Arrived, EchoUpstream, running_echo
 from kalguard_ext_authz.envoy.binary import validate
-from kalguard_ext_authz.envoy.render import Sidecar, render
+from kalguard_ext_authz.envoy.render import render
+from kalguard_ext_authz.envoy.sidecar import Sidecar
 from kalguard_ext_authz.envoy.targets import Upstream
 from stack import Stack, running_stack
 from support import make_token

@@ -25,7 +25,8 @@ from h2.events import DataReceived, ResponseReceived, StreamEnded
 from certificates import Authority
 from envoy_lab import AuthzStub
 from kalguard_ext_authz.envoy.process import EnvoyProcess
-from kalguard_ext_authz.envoy.render import AuthzTls, ListenTls, Sidecar, render
+from kalguard_ext_authz.envoy.render import render
+from kalguard_ext_authz.envoy.sidecar import AuthzTls, ListenTls, Sidecar
 from kalguard_ext_authz.envoy.targets import Pipe, Socket, Upstream
 from raw_http import Arrived, RawUpstream, exchange
 from stack import POLICY, TOOLS, Stack, running_stack

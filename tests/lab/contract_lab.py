@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from kalguard_ext_authz.envoy.process import EnvoyProcess
-from kalguard_ext_authz.envoy.render import ListenTls, Sidecar, render
+from kalguard_ext_authz.envoy.render import render
+from kalguard_ext_authz.envoy.sidecar import ListenTls, Sidecar
 from kalguard_ext_authz.envoy.targets import Pipe, Socket, Upstream
 from sdk_calls import SDKS, Sdk
 from support import KalGuardProcess, free_port, make_token, start_kalguard

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kalguard_ext_authz.envoy.process import EnvoyProcess
-from kalguard_ext_authz.envoy.render import Sidecar, render
+from kalguard_ext_authz.envoy.render import render
+from kalguard_ext_authz.envoy.sidecar import Sidecar
 from kalguard_ext_authz.envoy.targets import Pipe, Socket, Upstream
 from support import KalGuardProcess, free_port, start_kalguard
 

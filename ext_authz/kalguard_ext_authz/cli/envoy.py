@@ -13,7 +13,7 @@ from ..envoy.targets import OPTIONS
 from .output import emit, fail, json_option
 
 if TYPE_CHECKING:
-    from ..envoy.render import Sidecar
+    from ..envoy.sidecar import Sidecar
 
 
 USAGES = [provider.usage for provider in PROVIDERS]
@@ -154,7 +154,7 @@ def _sidecar(options: dict[str, object]) -> Sidecar:
     from dataclasses import replace
 
     from ..envoy.providers import provider
-    from ..envoy.render import DEFAULT_CA_FILE, DEFAULT_UPSTREAMS, AuthzTls, ListenTls, Sidecar
+    from ..envoy.sidecar import DEFAULT_CA_FILE, DEFAULT_UPSTREAMS, AuthzTls, ListenTls, Sidecar
     from ..envoy.targets import EnvoyConfigError, Intercept, Pipe, Socket, Upstream, parse_target
 
     def word(name: str) -> str:

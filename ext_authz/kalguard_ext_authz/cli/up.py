@@ -26,7 +26,8 @@ from ..demo import documents
 from ..demo.__main__ import loopback_listener
 from ..envoy.binary import EnvoyNotFound, find_envoy
 from ..envoy.process import Child, EnvoyProcess, ProcessFailed
-from ..envoy.render import Sidecar, render
+from ..envoy.render import render
+from ..envoy.sidecar import Sidecar
 from ..envoy.targets import MAX_SOCKET_PATH, EnvoyConfigError, Pipe, Socket, Upstream
 from .output import fail, json_option
 

@@ -8,7 +8,6 @@ limit says where it comes from. The output depends on its input only, so that th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any as AnyValue
 from typing import Final
@@ -17,10 +16,8 @@ import betterproto2
 import yaml
 from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
-from envoy_data_plane.envoy.config.cluster import v3 as cluster
 from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation_rules
 from envoy_data_plane.envoy.config.core import v3 as core
-from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
 from envoy_data_plane.envoy.config.listener import v3 as listener
 from envoy_data_plane.envoy.config.overload import v3 as overload
 from envoy_data_plane.envoy.config.route import v3 as route
@@ -35,15 +32,27 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections import v3 as connections
 from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap import v3 as heap
 from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
-from envoy_data_plane.envoy.extensions.upstreams.http import v3 as upstream_http
 from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from .clusters import (
+    AUTHZ_CLUSTER,
+    HTTP_API_CLUSTER,
+    MAX_CONNECTIONS,
+    address_of,
+    authz_cluster,
+    http1,
+    http_api_cluster,
+    own_certificate,
+    plain_cluster,
+    tls_versions,
+    upstream_cluster,
+)
 from .forward_proxy import proxy_cluster, proxy_filter, proxy_routes
 from .replies import REQUEST_ID, local_replies
-from .signing import signing_filters
-from .targets import EnvoyConfigError, Intercept, Pipe, Socket, Upstream
+from .sidecar import MIB, ListenTls, Sidecar
+from .targets import Socket, Upstream
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
 EXT_AUTHZ_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
@@ -56,16 +65,8 @@ _PATH_OPERATORS: Final = json.dumps(
         ]
     }
 )
-AUTHZ_CLUSTER: Final = "kalguard_authz"
-HTTP_API_CLUSTER: Final = "kalguard_http"
 # Answered by the HTTP API, which decides by itself: nothing is counted or audited twice.
 API_PATHS: Final = ("/v1/prompt/check", "/v1/tool/check", "/v1/llm/check", "/health")
-MIB: Final = 1 << 20
-MAX_BODY: Final = 5 * MIB  # the original's limit
-MAX_BODY_CEILING: Final = 512 * MIB
-# Room for headers, chunk framing and the bytes that are on their way while the body limit is checked.
-BUFFER_SLACK: Final = 3 * MIB
-MAX_CONNECTIONS: Final = 1024
 MAX_HEAP: Final = 1024 * MIB
 MAX_HEADERS_KB: Final = 60  # Envoy's default, stated because ext_authz must be able to receive as much
 REQUEST_TIMEOUT: Final = timedelta(seconds=60)  # 5 MiB at 700 kbit/s
@@ -77,16 +78,6 @@ _IDLE: Final = {"mcp": MCP_IDLE, "a2a": MCP_IDLE, "http": HTTP_IDLE, "rest": HTT
 # Kinds whose hosts a forward proxy may reach too: nothing in them is read that would pass unread there.
 _OPEN_KINDS: Final = frozenset({"http"})
 MAX_STREAM: Final = timedelta(hours=1)
-DEFAULT_CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
-DEFAULT_LISTEN: Final = Socket("127.0.0.1", 10000)
-DEFAULT_AUTHZ: Final = Pipe("/run/kalguard/authz.sock")
-DEFAULT_HTTP_API: Final = Socket("127.0.0.1", 9292)
-DEFAULT_ADMIN: Final = Pipe("/run/kalguard/envoy-admin.sock")
-DEFAULT_UPSTREAMS: Final = (
-    Upstream.parse("openai", "openai=http://127.0.0.1:9400"),
-    Upstream.parse("mcp", "tools=http://127.0.0.1:9400/mcp", internal=True),
-)
-
 # Names by which a client could claim to be us or Envoy, or make an upstream see another request than the
 # one that was decided about. `x-kalguard-token` and `x-kalguard-request-id` are the client's to send;
 # ext_authz removes whatever else begins with `x-kalguard-`.
@@ -106,87 +97,6 @@ STRIPPED_HEADERS: Final = (
     "x-kalguard-agent",
     "x-kalguard-decision",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AuthzTls:
-    """How Envoy proves itself to an ext_authz server on TCP: files, PEM. `name` is in the server's certificate."""
-
-    ca: str
-    certificate: str
-    key: str
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ListenTls:
-    """How the listener proves itself to agents: files, PEM. `client_ca`: agents must show a certificate of it."""
-
-    certificate: str
-    key: str
-    client_ca: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Sidecar:
-    """What one sidecar is to do.
-
-    `max_body` in bytes: larger requests are a 413. `authz_timeout` in seconds: no answer by then is a denial.
-    `access_log`: a file, "" for stdout. `admin`: a Unix socket, never TCP (its port answers
-    `POST /quitquitquit` to anyone). `ca_file`: PEM bundle that https upstreams are checked against.
-    `proxy`: where the forward proxy listens; None for none. `proxy_inside`: names may resolve to private and
-    loopback addresses there. `intercepts`: hosts whose tunnels end at a listener of the operator's.
-    `aws_credentials`: AWS credentials file of signed upstreams, "" for AWS' usual chain.
-    Raises `EnvoyConfigError` when the parts do not fit together.
-    """
-
-    upstreams: tuple[Upstream, ...] = DEFAULT_UPSTREAMS
-    listen: Socket = DEFAULT_LISTEN
-    authz: Socket | Pipe = DEFAULT_AUTHZ
-    authz_tls: AuthzTls | None = None
-    http_api: Socket = DEFAULT_HTTP_API
-    max_body: int = MAX_BODY
-    authz_timeout: float = 2.0
-    admin: Pipe = DEFAULT_ADMIN
-    access_log: str = ""
-    ca_file: str = DEFAULT_CA_FILE
-    listen_tls: ListenTls | None = None
-    proxy: Socket | None = None
-    proxy_inside: bool = False
-    intercepts: tuple[Intercept, ...] = ()
-    aws_credentials: str = ""
-
-    def __post_init__(self) -> None:
-        prefixes: dict[str, Upstream] = {}
-        for upstream in self.upstreams:
-            for path in upstream.paths:
-                if (other := prefixes.get(path)) is not None:
-                    raise EnvoyConfigError(
-                        f"two upstreams on {path}: {other.option} {other.name} and "
-                        f"{upstream.option} {upstream.name}; give one another name"
-                    )
-                prefixes[path] = upstream
-        if not self.listen.is_ip:
-            raise EnvoyConfigError(f"--listen {self.listen}: a listener needs an IP address, not a name")
-        if self.proxy is not None and not self.proxy.is_ip:
-            raise EnvoyConfigError(f"--forward-proxy {self.proxy}: a listener needs an IP address, not a name")
-        if self.proxy == self.listen:
-            raise EnvoyConfigError(f"--forward-proxy {self.proxy}: --listen is there already")
-        if self.intercepts and self.proxy is None:
-            raise EnvoyConfigError(f"--intercept {self.intercepts[0].host}: needs --forward-proxy")
-        if len({each.host for each in self.intercepts}) < len(self.intercepts):
-            raise EnvoyConfigError("--intercept: each host once")
-        if not 0 < self.max_body <= MAX_BODY_CEILING:
-            raise EnvoyConfigError(f"--max-body {self.max_body}: expected 1 to {MAX_BODY_CEILING} bytes")
-        if not 0.001 <= self.authz_timeout <= 300:
-            raise EnvoyConfigError(f"--authz-timeout {self.authz_timeout}: expected 0.001 to 300 seconds")
-        if self.authz_tls is not None and isinstance(self.authz, Pipe):
-            raise EnvoyConfigError(f"--authz {self.authz}: TLS is for TCP; a Unix socket is closed by its mode")
-
-    @property
-    def buffer_limit(self) -> int:
-        """Bytes a connection may buffer. Envoy's default of 1 MiB would cut larger bodies off."""
-        return self.max_body + BUFFER_SLACK
 
 
 def render(sidecar: Sidecar) -> str:
@@ -236,11 +146,11 @@ def _bootstrap(sidecar: Sidecar) -> bootstrap.Bootstrap:
                 *([_listener(sidecar, "proxy", sidecar.proxy, _proxy_manager(sidecar))] if sidecar.proxy else []),
             ],
             clusters=[
-                _authz_cluster(sidecar),
-                _http_api_cluster(sidecar),
-                *(_upstream_cluster(sidecar, upstream) for upstream in sidecar.upstreams),
+                authz_cluster(sidecar),
+                http_api_cluster(sidecar),
+                *(upstream_cluster(sidecar, upstream) for upstream in sidecar.upstreams),
                 *([proxy_cluster(sidecar.proxy_inside, sidecar.buffer_limit)] if sidecar.proxy else []),
-                *(_cluster(sidecar, each.cluster, each.listener, _http1(HTTP_IDLE)) for each in sidecar.intercepts),
+                *(plain_cluster(sidecar, each.cluster, each.listener, http1(HTTP_IDLE)) for each in sidecar.intercepts),
             ],
         ),
         overload_manager=_overload_manager(),
@@ -281,7 +191,7 @@ def _overload_manager() -> overload.OverloadManager:
 def _listener(sidecar: Sidecar, name: str, place: Socket, manager: hcm.HttpConnectionManager) -> listener.Listener:
     return listener.Listener(
         name=name,
-        address=_address(place),
+        address=address_of(place),
         # With the default (true) a second process of our user could share the port and take agents' calls.
         enable_reuse_port=False,
         per_connection_buffer_limit_bytes=sidecar.buffer_limit,
@@ -306,9 +216,9 @@ def _agents_tls(files: ListenTls) -> core.TransportSocket:
     context = tls.DownstreamTlsContext(
         require_client_certificate=bool(files.client_ca),
         common_tls_context=tls.CommonTlsContext(
-            tls_params=_tls_versions(),
+            tls_params=tls_versions(),
             alpn_protocols=["h2", "http/1.1"],
-            tls_certificates=[_own_certificate(files.certificate, files.key)],
+            tls_certificates=[own_certificate(files.certificate, files.key)],
             validation_context=check,
         ),
     )
@@ -548,151 +458,3 @@ def _access_log(sidecar: Sidecar) -> accesslog.AccessLog:
         name="envoy.access_loggers.stdout",
         typed_config=Any.pack(stream_log.StdoutAccessLog(log_format=log_format)),
     )
-
-
-def _authz_cluster(sidecar: Sidecar) -> cluster.Cluster:
-    http2 = upstream_http.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=core.Http2ProtocolOptions())
-    return _cluster(
-        sidecar,
-        AUTHZ_CLUSTER,
-        sidecar.authz,
-        upstream_http.HttpProtocolOptions(explicit_http_config=http2),
-        _authz_transport(sidecar),
-    )
-
-
-def _http_api_cluster(sidecar: Sidecar) -> cluster.Cluster:
-    # Shorter than the server's keep-alive of 75 s: a connection is never used while the other end closes it.
-    return _cluster(sidecar, HTTP_API_CLUSTER, sidecar.http_api, _http1(timedelta(seconds=4)))
-
-
-def _upstream_cluster(sidecar: Sidecar, upstream: Upstream) -> cluster.Cluster:
-    idle = timedelta(seconds=30)
-    transport = _tls(_server_check(sidecar.ca_file, upstream.socket.host)) if upstream.tls else None
-    if upstream.is_grpc:
-        return _cluster(sidecar, upstream.cluster, upstream.socket, _http2(idle), transport)
-    filters = signing_filters(upstream.region, sidecar.aws_credentials) if upstream.region else []
-    if not upstream.tls:
-        plain = _http1(idle)
-        plain.http_filters = filters
-        return _cluster(sidecar, upstream.cluster, upstream.socket, plain)
-    options = upstream_http.HttpProtocolOptions(
-        common_http_protocol_options=core.HttpProtocolOptions(idle_timeout=idle),
-        auto_config=upstream_http.HttpProtocolOptionsAutoHttpConfig(
-            http_protocol_options=core.Http1ProtocolOptions(),
-            http2_protocol_options=core.Http2ProtocolOptions(),
-        ),
-        http_filters=filters,
-    )
-    return _cluster(sidecar, upstream.cluster, upstream.socket, options, transport)
-
-
-def _http2(idle: timedelta) -> upstream_http.HttpProtocolOptions:
-    return upstream_http.HttpProtocolOptions(
-        common_http_protocol_options=core.HttpProtocolOptions(idle_timeout=idle),
-        explicit_http_config=upstream_http.HttpProtocolOptionsExplicitHttpConfig(
-            http2_protocol_options=core.Http2ProtocolOptions()
-        ),
-    )
-
-
-def _http1(idle: timedelta) -> upstream_http.HttpProtocolOptions:
-    return upstream_http.HttpProtocolOptions(
-        common_http_protocol_options=core.HttpProtocolOptions(idle_timeout=idle),
-        explicit_http_config=upstream_http.HttpProtocolOptionsExplicitHttpConfig(
-            http_protocol_options=core.Http1ProtocolOptions()
-        ),
-    )
-
-
-def _cluster(
-    sidecar: Sidecar,
-    name: str,
-    target: Socket | Pipe,
-    options: upstream_http.HttpProtocolOptions,
-    transport: core.TransportSocket | None = None,
-) -> cluster.Cluster:
-    by_name = isinstance(target, Socket) and not target.is_ip
-    kinds, families = cluster.ClusterDiscoveryType, cluster.ClusterDnsLookupFamily
-    return cluster.Cluster(
-        name=name,
-        type=kinds.LOGICAL_DNS if by_name else kinds.STATIC,
-        dns_lookup_family=families.V4_PREFERRED if by_name else families.AUTO,
-        connect_timeout=timedelta(seconds=5 if by_name else 1),
-        per_connection_buffer_limit_bytes=sidecar.buffer_limit,
-        circuit_breakers=cluster.CircuitBreakers(
-            thresholds=[
-                cluster.CircuitBreakersThresholds(
-                    max_connections=MAX_CONNECTIONS,
-                    max_pending_requests=MAX_CONNECTIONS,
-                    max_requests=MAX_CONNECTIONS,
-                    max_retries=0,  # a tool call that is sent twice may act twice
-                )
-            ]
-        ),
-        load_assignment=endpoint.ClusterLoadAssignment(
-            cluster_name=name,
-            endpoints=[
-                endpoint.LocalityLbEndpoints(
-                    lb_endpoints=[endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=_address(target)))]
-                )
-            ],
-        ),
-        typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(options)},
-        transport_socket=transport,
-    )
-
-
-def _authz_transport(sidecar: Sidecar) -> core.TransportSocket | None:
-    files = sidecar.authz_tls
-    if files is None or not isinstance(sidecar.authz, Socket):
-        return None
-    context = _server_check(files.ca, files.name or sidecar.authz.host)
-    assert context.common_tls_context is not None
-    context.common_tls_context.alpn_protocols = ["h2"]
-    context.common_tls_context.tls_certificates = [_own_certificate(files.certificate, files.key)]
-    return _tls(context)
-
-
-def _server_check(ca_file: str, host: str) -> tls.UpstreamTlsContext:
-    """TLS that checks both the chain and that the certificate names `host` (Envoy checks neither by default)."""
-    is_ip = Socket(host, 1).is_ip
-    kinds = tls.SubjectAltNameMatcherSanType
-    return tls.UpstreamTlsContext(
-        sni="" if is_ip else host,  # RFC 6066: no literal addresses in SNI
-        common_tls_context=tls.CommonTlsContext(
-            tls_params=_tls_versions(),
-            validation_context=tls.CertificateValidationContext(
-                trusted_ca=core.DataSource(filename=ca_file),
-                match_typed_subject_alt_names=[
-                    tls.SubjectAltNameMatcher(
-                        san_type=kinds.IP_ADDRESS if is_ip else kinds.DNS,
-                        matcher=matcher.StringMatcher(exact=host),
-                    )
-                ],
-            ),
-        ),
-    )
-
-
-def _tls_versions() -> tls.TlsParameters:
-    return tls.TlsParameters(
-        tls_minimum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_2,
-        tls_maximum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_3,
-    )
-
-
-def _own_certificate(certificate: str, key: str) -> tls.TlsCertificate:
-    return tls.TlsCertificate(
-        certificate_chain=core.DataSource(filename=certificate), private_key=core.DataSource(filename=key)
-    )
-
-
-def _tls(context: tls.UpstreamTlsContext) -> core.TransportSocket:
-    return core.TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
-
-
-def _address(target: Socket | Pipe) -> core.Address:
-    if isinstance(target, Pipe):
-        return core.Address(pipe=core.Pipe(path=target.path))
-    return core.Address(socket_address=core.SocketAddress(address=target.host, port_value=target.port))
