@@ -264,7 +264,7 @@ class Prompt:
         texts += self._attached
         texts += [each for each in self._beside if each.text not in _STOP_MARKS or not _is_stop(each)]
         if len(self._others) >= MAX_ACTIONS:
-            raise BodyError((), f"more than {MAX_ACTIONS} references, hosted tools and attachments in one request")
+            raise BodyError((), f"{MAX_ACTIONS} or more references, hosted tools and attachments in one request")
         whole = "".join([message.text for message in texts])
         if "%" in whole or "\\" in whole or "&" in whole:
             unwrap(texts)
