@@ -263,8 +263,8 @@ class Prompt:
         texts = self._said
         texts += self._attached
         texts += [each for each in self._beside if each.text not in _STOP_MARKS or not _is_stop(each)]
-        if len(self._others) >= MAX_ACTIONS:
-            raise BodyError((), f"{MAX_ACTIONS} or more references, hosted tools and attachments in one request")
+        if len(self._others) > MAX_ACTIONS:
+            raise BodyError((), f"more than {MAX_ACTIONS} references, hosted tools and attachments in one request")
         whole = "".join([message.text for message in texts])
         if "%" in whole or "\\" in whole or "&" in whole:
             unwrap(texts)
@@ -304,7 +304,7 @@ class Prompt:
         return attributes
 
     def _add(self, key: Any, action: Action) -> None:
-        if len(self._others) < MAX_ACTIONS:  # more of them are refused at the end, whatever they are
+        if len(self._others) <= MAX_ACTIONS:  # one more than allowed is refused at the end, whatever else there is
             self._others.setdefault(key, action)
 
     def _see(self, media_type: str, source: str, host: str, size: int) -> None:
