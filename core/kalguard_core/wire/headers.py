@@ -10,9 +10,10 @@ from ..request import AgentRequest, Refusal
 
 # Servers and frameworks that honour these act on another method or path than the one that we judged: Rack, Express,
 # Spring, Symfony and Google's APIs the method, IIS, Symfony, Laminas and the helpers of proxies the path, gateways of
-# models (Portkey, Helicone) the host behind them.
+# models (Portkey, Helicone, Azure ML, the inference extension of the Gateway API) the host or model behind them.
 OVERRIDES: Final = frozenset(
     {
+        "azureml-model-deployment",
         "helicone-openai-api-base",
         "helicone-target-url",
         "x-http-method",
@@ -22,6 +23,8 @@ OVERRIDES: Final = frozenset(
         "x-forwarded-method",
         "x-forwarded-path",
         "x-forwarded-uri",
+        "x-gateway-destination-endpoint",
+        "x-ms-model-mesh-model-name",
         "x-original-method",
         "x-original-path",
         "x-original-uri",
