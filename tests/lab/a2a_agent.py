@@ -58,7 +58,7 @@ class _Executor(AgentExecutor):
         await event_queue.enqueue_event(done)
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # its tasks end by themselves; the interface wants the method
 
 
 def card(url: str, binding: str, version: str) -> AgentCard:
