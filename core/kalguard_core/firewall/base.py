@@ -11,7 +11,11 @@ from ..action import Message
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A suspicious piece of one message: characters `start` to `end` (exclusive) of `messages[message].text`."""
+    """A suspicious piece of one message: characters `start` to `end` (exclusive) of `messages[message].text`.
+
+    `rule`: id of what found it; a finding of an operator's own words is `phrase:<id>`, one of sensitive data
+    `sensitive:<kind>`, and no rule of a pack has a colon in its id. `reason`: in words, for people; never the text.
+    """
 
     message: int
     start: int
@@ -19,14 +23,24 @@ class Span:
     rule: str
     category: str
     weight: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The score of a list of messages: `risk` 0-100 and the spans that it comes from."""
+    """The score of a list of messages: `risk` 0-100 and the spans that it comes from.
+
+    What the risk alone does not say: `blocked`, these messages may not pass whatever the risk is; `must_redact`, they
+    may pass only with (some of) the spans replaced; `reason`, why, as an agent may be told it. `tags`: what is only
+    to be noted, like "sensitive:email".
+    """
 
     risk: int
     spans: tuple[Span, ...] = ()
+    tags: tuple[str, ...] = ()
+    blocked: bool = False
+    must_redact: bool = False
+    reason: str = ""
 
     @property
     def level(self) -> str:
@@ -37,6 +51,11 @@ class Assessment:
     def rules(self) -> tuple[str, ...]:
         """Ids of the rules that matched, each once, in order of first appearance."""
         return tuple(dict.fromkeys(span.rule for span in self.spans))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Categories of what was found, each once, in order of first appearance."""
+        return tuple(dict.fromkeys(span.category for span in self.spans))
 
 
 def risk_level(risk: int) -> str:
