@@ -1,47 +1,68 @@
 """The engine: all rules over one text in linear time, with the place of each match.
 
 Rules of this file:
-- Every text is read twice by Hyperscan: once as it is (shapes), and once as a string with one byte for each word,
-  which says what the word can be in a phrase (phrases). A word is in several lists of `WORDS`, so its byte stands
-  for the set of lists that it is in.
-- Hyperscan releases the GIL while it scans, and its scratch memory may be used by one scan at a time: each thread
-  has its own.
-- Each match takes the GIL back, so the number of matches that are looked at is bounded. A text with more of them
-  is an attack by itself (`FLOOD`).
+- Every text is read twice: once as it is (shapes), and once as strings with one byte for each word, which says what
+  the word can be in a phrase (phrases). A word is in several lists, so its byte stands for the set of lists it is in.
+  There are more such sets than bytes: phrases are spread over *books*, each with bytes of its own.
+- A book is looked at only if the text has an anchor of one of its phrases (`phrase.anchor`): English text pays nothing
+  for the rules of twenty other languages.
+- Words are numbered once for all books (`_Vocabulary`); numpy turns the numbers into the bytes of a book.
+- What was compiled can be kept (`compiled`) and is taken back only if it is whole and fits; anything else is compiled
+  anew. It holds data, never code.
+- The number of places that are looked up is bounded. A text with more of them is an attack by itself (`FLOOD`).
+- Which rules match is never bounded, and does not depend on the order of rules.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-import hyperscan
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from .fold import fold_bytes
-from .rules import Rule
+from . import matcher
+from .matcher import HAS_HYPERSCAN, HyperscanSet, first_places, place_finder
+from .pack import SHORTEST_STEM, PackError, Rule, RulePacks, commonness, load_packs, packs_digest
+from .phrase import ANY, TO_WORDS, Atom, Node, PatternError, anchor, atoms, expression
+from .shape import rewrite
+
+Backend: TypeAlias = Literal["auto", "hyperscan", "re2"]
 
 WALL: Final = b"\n\x00\n"
 """Stands between texts that no match may reach across."""
 
-FLOOD: Final = Rule("flood", "flood", 80, "", "more matches than an honest text could have")
+FLOOD: Final = Rule("flood", "flood", 80, "more matches than an honest text could have")
 MAX_MATCHES: Final = 256
+"""Places of one rule in one text that are looked up."""
+MAX_PLACES: Final = 2048
+"""Places of all rules in one text that are looked up, but one of each rule that matches."""
 
 ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 """What may be base64 of 18 bytes or more."""
 
-_PLACED: Final[int] = hyperscan.HS_FLAG_SOM_LEFTMOST  # tell where matches start
+_FORMAT: Final = 1  # of what `compiled` writes; goes up with every change of it or of what patterns become
+_MAGIC: Final = b"KALGUARD-RULES\n"
 _BLOCK: Final = 1 << 12  # bytes that are split into words at once
-_OTHER: Final = 1  # the byte of a word that is in no list; 0 is the wall's
-_TOGETHER: Final = 6  # phrases compiled into one database: compiling takes more than twice as long for twice as many
-_KINDS: Final = 0xFF - _OTHER
+_WALL_WORD: Final = 0  # numbers of words
+_UNKNOWN: Final = 1
+_OTHER: Final = 1  # the byte of a word that is in no list of a book; 0 is the wall's
+_KINDS: Final = 0xFF - _OTHER  # sets of lists that a book can tell apart
+_MAX_WORDS: Final = 0xFFFF
+_SETS_TOGETHER: Final = 24  # patterns compiled into one database of a book: compiling grows faster than their number
+_REMEMBERED: Final = 1 << 15  # words whose number is kept
+_LONGEST_REMEMBERED: Final = 40  # bytes
+_UNKNOWN_NUMBER: Final = _UNKNOWN.to_bytes(2, "little")
 _WORD: Final = re.compile(rb"[0-9A-Za-z\x00\x80-\xff]+")
-_TO_WORDS: Final = bytes(byte if _WORD.match(bytes([byte])) else 0x20 for byte in range(0x100)).lower()
-_NAME: Final = re.compile(r"[A-Z_]+|[a-z]+")  # of a list of words, or a word, in a phrase
+# Punctuation that folding leaves, and that people write next to words; for `TO_WORDS` it would be letters.
+_PUNCTUATION: Final = tuple((char.encode(), b" " * len(char.encode())) for char in "¡¿،؛؟।。、「」《》【】・")
+_UNFIT: Final = (*matcher.HYPERSCAN_ERRORS, StopIteration, IndexError, KeyError, PatternError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,178 +74,462 @@ class Match:
     end: int
 
 
-class _Patterns:
-    """A Hyperscan database and the scratch memory of each thread that uses it."""
+class _Book(msgspec.Struct, frozen=True):
+    """Phrases that share one meaning of bytes. `rules`: indexes into the rules of all packs."""
 
-    def __init__(self, patterns: Sequence[bytes], flags: int) -> None:
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=list(patterns), ids=list(range(len(patterns))), flags=[flags] * len(patterns)
-        )
-        self._local = threading.local()
+    rules: list[int]
+    patterns: list[bytes]
+    codes: dict[str, int]  # of each word and stem (with its asterisk) the byte, if it is in a list
+    anchors: list[int]  # bytes one of which must be there
 
-    def scan(self, data: bytes) -> list[tuple[int, int, int]]:
-        """(pattern, start, end) of the first `MAX_MATCHES` matches, in order of their ends."""
-        found: list[tuple[int, int, int]] = []
 
-        def on_match(pattern: int, start: int, end: int, _flags: int, _context: object) -> bool:
-            found.append((pattern, start, end))
-            return len(found) >= MAX_MATCHES
+class _Program(msgspec.Struct, frozen=True):
+    """What rule packs become, without the parts that depend on the machine."""
 
-        try:
-            scratch = self._local.scratch
-        except AttributeError:
-            scratch = self._local.scratch = hyperscan.Scratch(self._database)
-        try:
-            self._database.scan(data, match_event_handler=on_match, scratch=scratch)
-        except hyperscan.ScanTerminated:
-            pass  # `on_match` asked for it
-        return found
+    shapes: list[int]
+    shape_patterns: list[bytes]
+    books: list[_Book]
+
+
+class _Compiled(msgspec.Struct, frozen=True):
+    key: str
+    rules: list[Rule]
+    program: _Program
+    databases: list[bytes]  # of Hyperscan: the shapes', then each book's
 
 
 class Engine:
-    """The compiled rules. Compiles once, in tens of milliseconds; safe to use from any thread."""
+    """The compiled rules of some packs. Safe to use from any thread.
 
-    def __init__(self, words: Mapping[str, str], phrases: Sequence[Rule], shapes: Sequence[Rule]) -> None:
-        self._books = _phrasebooks(words, phrases)
-        known = {word for book in self._books for word in book.codes}
-        self._codes = {word: bytes(book.codes.get(word, _OTHER) for book in self._books) for word in known}
-        self._shapes = tuple(shapes)
-        self._shape_patterns = _Patterns(
-            [fold_bytes(rule.pattern) for rule in shapes],
-            _PLACED | hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_MULTILINE,
-        )
-        self._encoded = _Patterns([ENCODED_RUN.pattern], hyperscan.HS_FLAG_SINGLEMATCH)
-
-    def may_be_encoded(self, data: bytes) -> bool:
-        """Whether there is any `ENCODED_RUN` in a text."""
-        return bool(self._encoded.scan(data))
-
-    def matches(self, data: bytes) -> list[Match]:
-        """All matches in folded text, each rule's overlapping ones as one; a `FLOOD` for those past the bound."""
-        return [*self._match_shapes(data), *self._match_phrases(data)]
-
-    def _match_shapes(self, data: bytes) -> list[Match]:
-        return _merged(self._shapes, self._shape_patterns.scan(data), len(data))
-
-    def _match_phrases(self, data: bytes) -> list[Match]:
-        words = _Words(data, self._codes, len(self._books))
-        return [
-            Match(match.rule, *words.place(match.start, match.end))
-            for book, string in zip(self._books, words.strings, strict=True)
-            for rules, patterns in book.databases
-            for match in _merged(rules, patterns.scan(string), len(string))
-        ]
-
-
-def _merged(rules: Sequence[Rule], found: Sequence[tuple[int, int, int]], size: int) -> list[Match]:
-    """Overlapping matches of a rule joined; too many matches end in one that covers the rest."""
-    last: dict[int, tuple[int, int]] = {}
-    merged: list[Match] = []
-    for pattern, start, end in found:
-        known = last.get(pattern)
-        if known is not None and start <= known[1]:
-            last[pattern] = (min(start, known[0]), end)
-            continue
-        if known is not None:
-            merged.append(Match(rules[pattern], *known))
-        last[pattern] = (start, end)
-    merged.extend(Match(rules[pattern], *place) for pattern, place in last.items())
-    if len(found) >= MAX_MATCHES:
-        merged.append(Match(FLOOD, found[-1][1], size))
-    return merged
-
-
-class _Phrasebook:
-    """Some phrases, compiled, and the byte of each word that they know.
-
-    Words are told apart only by the lists that they are in, as far as these phrases ask for them; so many
-    phrases fit into one book before its bytes run out.
+    `backend`: `auto` takes Hyperscan where it is installed. Raises `PackError` for a pattern that an engine can't
+    read. `build_engine` makes one from YAML, or from what an earlier one left.
     """
 
-    def __init__(self, words: Mapping[str, str]) -> None:
-        self._words = words
-        self._members: dict[str, frozenset[str]] = {}  # of each list that a phrase names
-        self.rules: list[Rule] = []
-        self.codes: dict[bytes, int] = {}
+    def __init__(self, packs: RulePacks, *, backend: Backend = "auto", compiled: bytes | None = None) -> None:
+        self.backend = _backend(backend)
+        self.key = cache_key(packs.digest, self.backend)
+        kept = None if compiled is None else _read_compiled(compiled, self.key)
+        if kept is None:
+            self._assemble(packs.rules, _program(packs), None)
+        else:
+            self._take(kept)
 
-    def add(self, rule: Rule) -> bool:
-        """Take a phrase in, if there is room. Raises `KeyError` for a list that does not exist."""
+    @classmethod
+    def warm(cls, compiled: bytes, digest: str, *, backend: Backend = "auto") -> Engine | None:
+        """An engine from what `compiled()` wrote for packs of this digest; None if it does not fit or is not whole."""
+        engine = cls.__new__(cls)
+        engine.backend = _backend(backend)
+        engine.key = cache_key(digest, engine.backend)
+        kept = _read_compiled(compiled, engine.key)
+        if kept is None:
+            return None
+        engine._take(kept)
+        return engine
+
+    def compiled(self) -> bytes:
+        """All that a later engine of the same `key` needs to be there at once. Data, with a checksum."""
+        databases = [data for matcher_ in (self._shapes, *self._books) for data in matcher_.serialized()]
+        body = msgspec.msgpack.encode(_Compiled(self.key, list(self.rules), self._program, databases))
+        return _MAGIC + sha256(body).digest() + body
+
+    def matches(self, data: bytes) -> list[Match]:
+        """All matches in folded text, in order of their starts; a `FLOOD` for those past the bounds."""
+        found = _Found()
+        lowered = data.lower()
+        self._shapes.find(lowered, found, None)
+        self._match_phrases(lowered, found)
+        return found.ordered()
+
+    def may_be_encoded(self, data: bytes) -> bool:
+        """Whether there is a run of 24 letters that may be base64."""
+        return next(self._find_encoded(data), None) is not None
+
+    def _match_phrases(self, data: bytes, found: _Found) -> None:
+        words = _Words(data, self._vocabulary)
+        for number in self._vocabulary.books_of(words.numbers):
+            self._books[number].find(self._vocabulary.string(number, words.numbers), found, words)
+
+    def _take(self, kept: _Compiled) -> None:
+        try:
+            self._assemble(kept.rules, kept.program, kept.databases)
+        except _UNFIT:
+            # the checksum was right, so this is a library or CPU that the key does not tell apart
+            self._assemble(kept.rules, kept.program, None)
+
+    def _assemble(self, rules: Sequence[Rule], program: _Program, databases: Sequence[bytes] | None) -> None:
+        self.rules: tuple[Rule, ...] = tuple(rules)
+        self._program = program
+        self._vocabulary = _Vocabulary(program.books)
+        waiting = iter(databases) if databases is not None else None
+
+        def ready(numbers: Sequence[int], patterns: Sequence[bytes]) -> _Matcher:
+            return _Matcher([self.rules[number] for number in numbers], patterns, self.backend == "hyperscan", waiting)
+
+        self._shapes = ready(program.shapes, program.shape_patterns)
+        self._books = [ready(book.rules, book.patterns) for book in program.books]
+        self._find_encoded = place_finder(rb"[A-Za-z0-9+/_-]{24}")
+
+
+def build_engine(
+    sources: Sequence[tuple[str, str | bytes]],
+    disabled: Collection[str] = (),
+    *,
+    backend: Backend = "auto",
+    compiled: bytes | None = None,
+) -> Engine:
+    """The engine of rule packs: from `compiled` if that fits (without reading any YAML), else from the packs.
+
+    Raises `PackError`.
+    """
+    if compiled is not None:
+        engine = Engine.warm(compiled, packs_digest(sources, disabled), backend=backend)
+        if engine is not None:
+            return engine
+    return Engine(load_packs(sources, disabled), backend=backend)
+
+
+def cache_key(digest: str, backend: Backend = "auto") -> str:
+    """What `Engine.compiled` depends on: rules, engine, its version, CPU, and how all is written. Hexadecimal."""
+    backend = _backend(backend)
+    machine = matcher.hyperscan_platform() if backend == "hyperscan" else ""
+    return sha256(repr((_FORMAT, digest, backend, machine)).encode()).hexdigest()
+
+
+def _backend(backend: Backend) -> Literal["hyperscan", "re2"]:
+    if backend == "hyperscan" and not HAS_HYPERSCAN:
+        raise PackError("hyperscan is not installed; choose the engine re2 or auto")
+    if backend == "auto":
+        return "hyperscan" if HAS_HYPERSCAN else "re2"
+    return backend
+
+
+def _read_compiled(compiled: bytes, key: str) -> _Compiled | None:
+    start = len(_MAGIC) + sha256().digest_size
+    if not compiled.startswith(_MAGIC) or sha256(compiled[start:]).digest() != compiled[len(_MAGIC) : start]:
+        return None
+    try:
+        kept = msgspec.msgpack.decode(memoryview(compiled)[start:], type=_Compiled)
+    except msgspec.MsgspecError:
+        return None
+    return kept if kept.key == key else None
+
+
+class _Found:
+    """Matches as they come in, and how many more are looked up."""
+
+    def __init__(self) -> None:
+        self._matches: list[Match] = []
+        self._left = MAX_PLACES
+        self._flood: tuple[int, int] | None = None
+
+    def most(self) -> int:
+        """How many places of the next rule are looked up: one more says that there are too many."""
+        return min(MAX_MATCHES, max(self._left, 0)) + 1
+
+    def add(self, rule: Rule, places: Sequence[tuple[int, int]], most: int, end: int) -> None:
+        """The first `most` places of a rule in a text that ends at `end`."""
+        self._left -= len(places)
+        if len(places) >= most:
+            self._left += 1
+            start = places[-1][0]
+            first, last = self._flood or (start, end)
+            self._flood = (min(first, start), max(last, end))
+            if most > 1:
+                places = places[:-1]
+        self._matches += [Match(rule, *place) for place in places]
+
+    def ordered(self) -> list[Match]:
+        """All of them, and the flood."""
+        if self._flood is not None:
+            self._matches.append(Match(FLOOD, *self._flood))
+        self._matches.sort(key=lambda match: (match.start, match.end, match.rule.id))
+        return self._matches
+
+
+class _Matcher:
+    """Rules of one kind of string: which match, and where."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        patterns: Sequence[bytes],
+        with_sets: bool,
+        serialized: Iterator[bytes] | None,
+    ) -> None:
+        self._rules = rules
+        self._patterns = patterns
+        self._finders: list[Callable[[bytes], Iterator[tuple[int, int]]] | None] = [None] * len(rules)
+        self._sets: list[tuple[int, HyperscanSet]] = []
+        self._has_sets = with_sets
+        for first in range(0, len(rules), _SETS_TOGETHER) if with_sets else ():
+            some = patterns[first : first + _SETS_TOGETHER]
+            database = next(serialized) if serialized is not None else None
+            try:
+                self._sets.append((first, HyperscanSet(some, database)))
+            except matcher.HYPERSCAN_ERRORS:
+                if database is None:
+                    _tell_refused(rules[first : first + _SETS_TOGETHER], some)
+                raise
+
+    def serialized(self) -> list[bytes]:
+        """Each database, in the order in which they are taken back."""
+        return [database.serialized() for _, database in self._sets]
+
+    def find(self, text: bytes, found: _Found, words: _Words | None) -> None:
+        """All matches in a string; `words` says where its bytes are in the text, if it is one of words."""
+        for number in self._which(text):
+            rule, most = self._rules[number], found.most()
+            places = first_places(self._finder(number), text, most)
+            if not places:
+                continue
+            end = len(text)
+            if words is not None:
+                places = [words.place(*place) for place in places]
+                if len(places) >= most:
+                    end = words.place(end - 1, end)[1]
+            found.add(rule, places, most, end)
+
+    def _which(self, text: bytes) -> Iterable[int]:
+        if not self._has_sets:
+            return range(len(self._rules))
+        return [first + number for first, database in self._sets for number in database.which(text)]
+
+    def _finder(self, number: int) -> Callable[[bytes], Iterator[tuple[int, int]]]:
+        finder = self._finders[number]
+        if finder is None:  # two threads may both make it; they are alike
+            finder = self._finders[number] = place_finder(self._patterns[number])
+        return finder
+
+
+def _tell_refused(rules: Sequence[Rule], patterns: Sequence[bytes]) -> None:
+    """Raise `PackError` for those that Hyperscan refuses."""
+    wrong = []
+    for rule, pattern in zip(rules, patterns, strict=True):
+        try:
+            HyperscanSet([pattern])
+        except matcher.HYPERSCAN_ERRORS as error:
+            wrong.append(f"{rule.pack}: rule {rule.id!r}: field {rule.kind}: Hyperscan can't read it: {error}")
+    if wrong:
+        raise PackError("\n".join(wrong))
+
+
+def _program(packs: RulePacks) -> _Program:
+    """All patterns written out. Raises `PackError`."""
+    shapes: list[int] = []
+    patterns: list[bytes] = []
+    books: list[_Book] = []
+    drafts: dict[str, _Draft] = {}  # of each pack the one that is open
+    for number, rule in enumerate(packs.rules):
+        if rule.kind == "shape":
+            shapes.append(number)
+            patterns.append(rewrite(rule.pattern))
+            continue
+        draft = drafts.get(rule.pack)
+        if draft is None:
+            draft = drafts[rule.pack] = _Draft(packs.words[rule.pack])
+        phrase = rule.phrase()
+        if not draft.add(number, phrase):
+            books.append(draft.closed())
+            draft = drafts[rule.pack] = _Draft(packs.words[rule.pack])
+            if not draft.add(number, phrase):
+                raise PackError(
+                    f"{rule.pack}: rule {rule.id!r}: field {rule.kind}: its lists overlap in more than {_KINDS} ways; "
+                    "make it several rules"
+                )
+    books.extend(draft.closed() for draft in drafts.values())
+    return _Program(shapes, patterns, books)
+
+
+class _Draft:
+    """A book that is being filled."""
+
+    def __init__(self, words: Mapping[str, tuple[str, ...]]) -> None:
+        self._words = words
+        self._members: dict[Atom, frozenset[str]] = {}  # words and stems of each list that a phrase names
+        self._numbers: list[int] = []
+        self._phrases: list[Node] = []
+
+    def add(self, number: int, phrase: Node) -> bool:
+        """Take a phrase in, if there is room."""
         members = dict(self._members)
-        for name in _NAME.findall(rule.pattern):
-            if name != "ANY" and name not in members:
-                # a word that stands in a phrase as itself is a list of its own
-                members[name] = frozenset([name] if name.islower() else self._words[name].split())
+        for atom in atoms(phrase):
+            if atom.name != ANY and atom not in members:
+                members[atom] = frozenset(self._words[atom.name] if atom.is_list else (atom.name,))
         if len(set(_kinds(members).values())) > _KINDS:
             return False
         self._members = members
-        self.rules.append(rule)
+        self._numbers.append(number)
+        self._phrases.append(phrase)
         return True
 
-    def compile(self) -> None:
-        """Fix the bytes and build the database; nothing can be added after."""
+    def closed(self) -> _Book:
+        """The book, with its bytes fixed."""
         kinds = _kinds(self._members)
-        code = {kind: number for number, kind in enumerate(sorted(set(kinds.values())), _OTHER + 1)}
-        self.codes = {b"\x00": 0, **{word.encode(): code[kind] for word, kind in kinds.items()}}
-        classes = {"ANY": r"[^\x00]"}
-        for name in self._members:
-            classes[name] = "[" + "".join(rf"\x{code[kind]:02x}" for kind in code if name in kind) + "]"
+        byte_of = {kind: number for number, kind in enumerate(sorted(set(kinds.values())), _OTHER + 1)}
+        bytes_of: dict[str, list[int]] = {atom.name: [] for atom in self._members}
+        for kind, byte in byte_of.items():
+            for name in kind:
+                bytes_of[name].append(byte)
 
-        def expression(pattern: str) -> bytes:
-            named = _NAME.sub(lambda name: classes[name.group()], pattern)
-            return named.replace(" ", "").replace("(", "(?:").encode("ascii")
+        def written(atom: Atom) -> bytes:
+            if atom.name == ANY:
+                return rb"[^\x00]"
+            return b"[" + b"".join(b"\\x%02x" % byte for byte in bytes_of[atom.name]) + b"]"
 
-        expressions = [expression(rule.pattern) for rule in self.rules]
-        self.databases = [
-            (self.rules[first : first + _TOGETHER], _Patterns(expressions[first : first + _TOGETHER], _PLACED))
-            for first in range(0, len(expressions), _TOGETHER)
-        ]
+        anchors: set[int] = set()
+        for phrase in self._phrases:
+            needed = anchor(phrase, lambda atom: commonness(self._words, atom))
+            if needed is None:
+                raise PackError("a phrase can match any words at all")
+            anchors.update(byte for atom in needed for byte in bytes_of[atom.name])
+        return _Book(
+            self._numbers,
+            [expression(phrase, written) for phrase in self._phrases],
+            {word: byte_of[kind] for word, kind in kinds.items()},
+            sorted(anchors),
+        )
 
 
-def _kinds(members: Mapping[str, frozenset[str]]) -> dict[str, tuple[str, ...]]:
-    """For each word the names of the lists that it is in."""
-    kinds: dict[str, tuple[str, ...]] = {}
-    for name in sorted(members):
-        for word in members[name]:
-            kinds[word] = (*kinds.get(word, ()), name)
-    return kinds
+def _kinds(members: Mapping[Atom, frozenset[str]]) -> dict[str, tuple[str, ...]]:
+    """For each word and stem the names of the lists that it is in, also by a stem that it begins with."""
+    stems: dict[str, list[str]] = {}
+    for atom in sorted(members, key=lambda atom: atom.name):
+        for word in members[atom]:
+            if word.endswith("*"):
+                stems.setdefault(word[:-1], []).append(atom.name)
+    lengths = sorted({len(stem) for stem in stems})
+    kinds: dict[str, set[str]] = {}
+    for atom, words in members.items():
+        for word in words:
+            kind = kinds.setdefault(word, set())
+            kind.add(atom.name)
+    for word, kind in kinds.items():
+        plain = word.removesuffix("*")
+        for length in lengths:
+            if length > len(plain):
+                break
+            kind.update(stems.get(plain[:length], ()))
+    return {word: tuple(sorted(kind)) for word, kind in kinds.items()}
 
 
-def _phrasebooks(words: Mapping[str, str], phrases: Sequence[Rule]) -> list[_Phrasebook]:
-    books = [_Phrasebook(words)]
-    for rule in phrases:
-        if not books[-1].add(rule):
-            books.append(_Phrasebook(words))
-            books[-1].add(rule)
-    for book in books:
-        book.compile()
-    return books
+class _Numbers(dict[bytes, bytes]):
+    """The number of each word, as two bytes. Remembers words that were asked for, up to a bound."""
+
+    def __init__(self, exact: Mapping[bytes, bytes], stems: Mapping[bytes, bytes]) -> None:
+        super().__init__(exact)
+        self._exact = exact
+        self._stems = stems
+        # of the first bytes of stems, how long such stems are, longest first
+        self._lengths: dict[bytes, list[int]] = {}
+        for stem in stems:
+            lengths = self._lengths.setdefault(stem[:SHORTEST_STEM], [])
+            if len(stem) not in lengths:
+                lengths.append(len(stem))
+                lengths.sort(reverse=True)
+
+    def __missing__(self, word: bytes) -> bytes:
+        number = self._exact.get(word, b"")
+        if not number:
+            number = _UNKNOWN_NUMBER
+            for length in self._lengths.get(word[:SHORTEST_STEM], ()):
+                stem = self._stems.get(word[:length])
+                if stem is not None and len(word) >= length:
+                    number = stem
+                    break
+        if len(word) <= _LONGEST_REMEMBERED:
+            if len(self) - len(self._exact) > _REMEMBERED:
+                self.clear()  # words that are in a list find their way back
+            self[word] = number
+        return number
+
+
+class _Vocabulary:
+    """The words of all books, each with one number, and what they are in each book."""
+
+    def __init__(self, books: Sequence[_Book]) -> None:
+        stems: dict[str, dict[int, int]] = {}
+        exact: dict[str, dict[int, int]] = {}
+        for number, book in enumerate(books):
+            for word, byte in book.codes.items():
+                table = stems if word.endswith("*") else exact
+                table.setdefault(word.removesuffix("*"), {})[number] = byte
+        # a word is also what the longest stem that it begins with is, in books that don't name the word
+        lengths = sorted({len(stem) for stem in stems})
+        for table in (stems, exact):
+            for word, places in table.items():
+                for length in reversed(lengths):
+                    if length <= len(word) and (inherited := stems.get(word[:length])):
+                        for number, byte in inherited.items():
+                            places.setdefault(number, byte)
+        kinds: dict[tuple[tuple[int, int], ...], int] = {}
+        for table in (stems, exact):
+            for places in table.values():
+                kinds.setdefault(tuple(sorted(places.items())), len(kinds) + _UNKNOWN + 1)
+        size = len(kinds) + _UNKNOWN + 1
+        if size > _MAX_WORDS:
+            raise PackError(f"the lists of all rule packs overlap in more than {_MAX_WORDS} ways; load fewer packs")
+        self._tables: list[NDArray[np.uint8]] = [np.full(size, _OTHER, np.uint8) for _ in books]
+        anchors = [frozenset(book.anchors) for book in books]
+        masks = np.zeros(((len(books) + 63) // 64, size), np.uint64)
+        for table_ in self._tables:
+            table_[_WALL_WORD] = 0
+        for kind, number in kinds.items():
+            for book_number, byte in kind:
+                self._tables[book_number][number] = byte
+                if byte in anchors[book_number]:
+                    masks[book_number >> 6, number] |= np.uint64(1 << (book_number & 63))
+        self._masks = list(masks)
+
+        def numbered(table: Mapping[str, Mapping[int, int]]) -> dict[bytes, bytes]:
+            return {
+                word.encode("utf-8"): kinds[tuple(sorted(places.items()))].to_bytes(2, "little")
+                for word, places in table.items()
+            }
+
+        self.numbers = _Numbers({b"\x00": _WALL_WORD.to_bytes(2, "little"), **numbered(exact)}, numbered(stems))
+
+    def books_of(self, numbers: NDArray[np.uint16]) -> Iterator[int]:
+        """The books that have an anchor in the text."""
+        if not len(numbers):
+            return
+        for chunk, masks in enumerate(self._masks):
+            mask = int(np.bitwise_or.reduce(masks[numbers]))
+            while mask:
+                lowest = mask & -mask
+                yield chunk * 64 + lowest.bit_length() - 1
+                mask ^= lowest
+
+    def string(self, book: int, numbers: NDArray[np.uint16]) -> bytes:
+        """The text in the bytes of a book."""
+        return self._tables[book][numbers].tobytes()
 
 
 class _Words:
-    """A folded text as one string of word bytes for each phrasebook, and the way back."""
+    """A folded text in lower case as numbers of words, and the way back."""
 
-    def __init__(self, data: bytes, codes: Mapping[bytes, bytes], books: int) -> None:
+    def __init__(self, data: bytes, vocabulary: _Vocabulary) -> None:
+        if not data.isascii():
+            for mark, blank in _PUNCTUATION:
+                data = data.replace(mark, blank)
         self._data = data
         self._first_words: list[int] = []  # index of the first word of each block
         self._offsets: list[int] = []  # where the block starts in `data`
         self._spans: dict[int, list[tuple[int, int]]] = {}  # of all words of the blocks that were asked about
+        number = vocabulary.numbers.__getitem__
         parts: list[bytes] = []
-        unknown = bytes([_OTHER]) * books
-        offset = count = 0
+        offset = self._count = 0
         while offset < len(data):
-            block = data[offset : offset + _BLOCK].translate(_TO_WORDS)
+            block = data[offset : offset + _BLOCK].translate(TO_WORDS)
             if len(block) == _BLOCK:
                 # not in the middle of a word, unless the word is longer than a block
                 block = block[: block.rfind(b" ") + 1] or block
             words = block.split()
-            parts.append(b"".join([codes.get(word, unknown) for word in words]))
-            self._first_words.append(count)
+            parts.append(b"".join(map(number, words)))
+            self._first_words.append(self._count)
             self._offsets.append(offset)
-            count += len(words)
+            self._count += len(words)
             offset += len(block)
-        together = b"".join(parts)
-        self.strings = [together[book::books] for book in range(books)]
+        self.numbers: NDArray[np.uint16] = np.frombuffer(b"".join(parts), "<u2")
 
     def place(self, start: int, end: int) -> tuple[int, int]:
         """The bytes of words `start` to `end` (exclusive, not empty)."""
@@ -236,7 +541,7 @@ class _Words:
         spans = self._spans.get(block)
         if spans is None:
             # all of a block at once: an attack that repeats itself asks for each of them
-            last = self._first_words[block + 1] if block + 1 < len(self._first_words) else len(self.strings[0])
+            last = self._first_words[block + 1] if block + 1 < len(self._first_words) else self._count
             words = islice(_WORD.finditer(self._data, self._offsets[block]), last - first)
             spans = self._spans[block] = [word.span() for word in words]
         return spans[index - first]

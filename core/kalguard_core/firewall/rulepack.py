@@ -25,12 +25,12 @@ from msgspec.structs import replace
 
 from ..action import Message
 from .base import Assessment, Span
-from .engine import ENCODED_RUN, FLOOD, MAX_MATCHES, WALL, Engine, Match
+from .engine import ENCODED_RUN, FLOOD, MAX_MATCHES, WALL, Engine, Match, build_engine
 from .fold import Folded, fold
-from .rules import PHRASES, SHAPES, WORDS, Rule
+from .pack import Rule, bundled_packs
 
 MARKER: Final = "[REDACTED:prompt-injection]"
-ENCODED: Final = Rule("encoded-attack", "encoding", 80, "", "an attack in base64 or in invisible characters")
+ENCODED: Final = Rule("encoded-attack", "encoding", 80, "An attack in base64 or in invisible characters")
 
 _HIDDEN_RISK: Final = 50  # an encoded text that would be sanitized if it were plain has no honest reason
 _ROUNDS: Final = 4
@@ -50,10 +50,13 @@ _PARTING: Final = re.compile(rf"(?<=\S){_INVISIBLE}+(?=\S)")
 
 
 class RulePackFirewall:
-    """The rules of `rules` behind the interface `PromptFirewall`. Safe to use from any thread."""
+    """Rule packs behind the interface `PromptFirewall`. Safe to use from any thread.
 
-    def __init__(self) -> None:
-        self._engine = Engine(WORDS, PHRASES, SHAPES)
+    `engine`: the compiled rules; the bundled packs are compiled if there is none.
+    """
+
+    def __init__(self, engine: Engine | None = None) -> None:
+        self._engine = engine or build_engine(bundled_packs())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rule_pack, ()  # compiled patterns can't be pickled; there is but one set of rules

@@ -8,7 +8,6 @@ import pytest
 
 from kalguard_core.action import Message
 from kalguard_core.firewall import RulePackFirewall
-from kalguard_core.firewall.rules import PHRASES, SHAPES, Rule
 
 HERE = Path(__file__).parent
 
@@ -56,18 +55,6 @@ def test_the_honest_texts_pass_together(firewall: RulePackFirewall) -> None:
 def test_a_long_honest_text_scores_nothing(firewall: RulePackFirewall) -> None:
     text = "The guide says one should always look both ways. " * 50
     assert firewall.score([Message("system", text)]).risk == 0
-
-
-@pytest.mark.parametrize("rule", [*PHRASES, *SHAPES], ids=lambda rule: rule.id)
-def test_a_rule_matches_its_own_example(firewall: RulePackFirewall, rule: Rule) -> None:
-    example = rule.note.replace(" at the start of a line", "")
-    assert rule.id in firewall.score([Message("user", example)]).rules
-
-
-def test_rule_ids_are_unique_and_weights_are_percentages() -> None:
-    rules = [*PHRASES, *SHAPES]
-    assert len({rule.id for rule in rules}) == len(rules)
-    assert all(0 < rule.weight <= 100 for rule in rules)
 
 
 def test_the_tables_are_large_enough_to_mean_something() -> None:
