@@ -4,7 +4,8 @@ Rules of this file:
 - Folding looks at one character at a time: `fold(a + b) == fold(a) + fold(b)`. So it is linear on any input (a
   normal form would sort long runs of combining marks), and offsets map back by adding up lengths.
 - The result is bytes, because that is what the engine reads: ASCII as it was (the engine ignores case), anything
-  else as UTF-8 of its compatibility form (NFKD), case-folded, without marks, look-alike letters as ASCII.
+  else as UTF-8 of its compatibility form (NFKD), case-folded, without marks, look-alike letters as ASCII. Hangul
+  syllables stay whole: their parts are letters of their own, and Korean would be lost.
 - What a reader does not see is gone: controls, zero-width, bidi, soft hyphens, variation selectors, tags.
 - NUL is never in folded text: the scorer uses it as a wall between messages.
 """
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from .confusables import CONFUSABLES
+
 CHUNK: Final = 256  # characters; ASCII chunks skip all per-character work, and offsets are counted inside one
 _MAX_EXPANSION: Final = 3  # as in the ligature ffi; some stand for 18 letters, but not for ASCII ones
 
@@ -25,22 +28,29 @@ _FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0")  # Hangul letters that s
 _BLANK: Final = "\u2800"  # a Braille cell without dots
 _ASCII_CONTROLS: Final = bytes(sorted({*range(0x20), 0x7F} - set(b"\t\n\v\f\r")))
 
-# Letters that look like ASCII ones but have no compatibility form, after case folding. From the confusables that
-# are common in phishing (Unicode TS 39), not the whole table.
-_LOOK_ALIKES: Final = dict(
+# Letters that look like ASCII ones but have no compatibility form. Those of living alphabets are given for both cases
+# alike, so that a word folds to one form in both; Greek capitals are the exception, as they look like other letters
+# than the small ones do. The rarer ones are in `confusables`.
+_LOOK_ALIKES: Final = CONFUSABLES | dict(
     zip(
-        "авсԁеɡһніјкӏмопрԛѕтуѵԝхь"  # Cyrillic
-        "αβϲεγηικνορτυωχϳ"  # Greek
+        "авсԁеɡһніјкӏмопрԛѕтуѵԝхьү"  # Cyrillic
+        "αβϲεγηικνορτυωχϳς"  # Greek
+        "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ"
         "աօոսցհ"  # Armenian
-        "ɑɩıɪɢɴʀʏʟʙʜꜰꜱᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢłøđ"  # Latin: phonetic letters, small capitals, strokes
+        "ɑɩıɪɢɴʀʏʟʙʜꜰꜱᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢǫꞯ"  # Latin: phonetic letters, small capitals
+        "łøđðħŧƀɓƃƈȼɖɗɇǝəɛƒɠǥɥɦɨᴉɉɾɟʞƙɫƚɱɯƞɲŋɵƥʠɹɍɽʂʇƭʈʉʌʋⱴʍⱳʎƴɏƶȥʐɐɔ"  # strokes, hooks, upside down
+        "₳฿₵₲₭₦₱₮₩"
         "‘’‚‛′´“”„‟″«»‹›"
-        "‐‑‒–—―−⁃∕∣¦•·",
-        "abcdeghhijklmonpqstuvwxb"
-        "abcegniknoptuwxj"
+        "‐‑‒–—―−⁃∕⁄∣¦•·",
+        "abcdeghhijklmonpqstuvwxby"
+        "abcegniknoptuwxjs"
+        "abezhikmnoptyxcj"
         "wonugh"
-        "aiiignrylbhfsacdejkmoptuvwzlod"
+        "aiiignrylbhfsacdejkmoptuvwzqq"
+        "loddhtbbgccddeeeefgghhiijjfkkllmwnnnopqrrrstttuvvvwwyyyzzzac"
+        "abcgknptw"
         "''''''\"\"\"\"\"\"\"''"
-        "--------/||**",
+        "--------//||**",
         strict=True,
     )
 )
@@ -73,7 +83,12 @@ class _FoldTable(dict[int, str | int]):
             return " "
         if 0x1F150 <= code <= 0x1F169 or 0x1F170 <= code <= 0x1F189 or 0x1F1E6 <= code <= 0x1F1FF:
             return chr(ord("a") + (code - (0x1F1E6 if code >= 0x1F1E6 else 0x1F150)) % 32)
-        plain = unicodedata.normalize("NFKD", char).casefold()
+        if 0xAC00 <= code <= 0xD7A3:
+            return char
+        if char in _LOOK_ALIKES:
+            return _LOOK_ALIKES[char]
+        plain = unicodedata.normalize("NFKD", char)
+        plain = "".join(_LOOK_ALIKES.get(part, part) for part in plain).casefold()
         # once more: case folding can leave what has a compatibility form of its own
         plain = unicodedata.normalize("NFKD", plain)
         plain = "".join(
