@@ -40,6 +40,13 @@ _LETTERS_CUT: Final = 4096  # letters without gaps that are cut into words; each
 _FLIP_LIMIT: Final = 8192  # a text up to this long is read backwards whole
 
 
+def _re2(pattern: bytes, *, ignore_case: bool = False) -> Any:
+    options = re2.Options()
+    options.case_sensitive = not ignore_case
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
 class Budget:
     """How many bytes may still be decoded in one request: as many as were written, within limits."""
 
@@ -82,10 +89,14 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
     """What these bytes say when they are decoded once; `kind` is how they were made."""
     text = _Text(data)
     done = kind.split("+")
+    spaced = False
     for name, decoder, in_place, again in _DECODERS:
-        if name in done and not again:
+        if (name in done and not again) or (name in _LETTERWISE and not _LETTERWISE.isdisjoint(done)):
             continue
+        if name == "split" and spaced:
+            continue  # what was spaced letter by letter needs no more putting together
         hits = decoder(text)
+        spaced = spaced or (name == "letters" and bool(hits))
         if hits:
             found = read(name, data, hits, budget, _CONTEXT if in_place else None)
             if found is not None:
@@ -313,7 +324,7 @@ def _inflated(packed: bytes) -> bytes:
 
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _BLOB_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{16,}")
-_NOT_BLOB: Final = bytes(char for char in range(256) if char not in _LOWER + _UPPER + _DIGITS + b"+/-_")
+_NEXT_LINE: Final = re.compile(rb"[\r\n]{1,2}[\t >]{0,8}[A-Za-z0-9+/_-]+(?![^\s\x00=])")
 
 
 def _positions(data: bytes, start: int, end: int, members: NDArray[np.bool_]) -> Positions:
@@ -350,7 +361,6 @@ def _base64_at(data: bytes, where: Positions, start: int, end: int, shifts: int)
 
 
 _MIXED: Final = (b"AaA", b"a0A", b"A0a", b"aAa0", b"aA0", b"0Aa")
-_CUT_BLOB: Final = re2.compile(rb"[A-Za-z0-9+/_-]{2,}={0,2}(?:[\s\"'+,;:.|\\()\[\]]{1,6}[A-Za-z0-9+/_-]{2,}={0,2})+")
 _BLOB_WORD: Final = re.compile(rb"[A-Za-z0-9+/_=-]+")
 
 
@@ -366,8 +376,9 @@ def _base64(text: _Text) -> list[Hit]:
             start, end = runs[index]
             index += 1
             # lines of one block
-            while index < len(runs) and end - start >= 40 and data[end : runs[index][0]].strip(b"\r\n\t >") == b"":
-                end = runs[index][1]
+            while end - start >= 40 and (line := _NEXT_LINE.match(data, end)):
+                end = line.end()
+            while index < len(runs) and runs[index][1] <= end:
                 index += 1
             padded = end
             while padded < len(data) and padded < end + 2 and data[padded] == 0x3D:
@@ -388,6 +399,8 @@ def _pieced(data: bytes, known: Sequence[Hit]) -> Iterator[Hit]:
     chain: list[tuple[int, int]] = []
     for word in islice(_BLOB_WORD.finditer(data), 2 * _HITS):
         start, end = word.span()
+        if not word.group().strip(b"+/=-_"):
+            continue  # what pieces are put together with
         while block.end <= start and block.start < len(data):
             block = next(taken)
         plain = _is_plain_word(word.group()) or (block.start < end and start < block.end)
@@ -436,7 +449,7 @@ def _chain(data: bytes, chain: Sequence[tuple[int, int]]) -> Iterator[Hit]:
             yield Hit(chain[0][0], chain[-1][1], plain, (starts, ends))
 
 
-_BASE32_RUN: Final = re2.compile(rb"(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}")
+_BASE32_RUN: Final = _re2(rb"(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}")
 
 
 def _base32(text: _Text) -> list[Hit]:
@@ -469,7 +482,7 @@ def _unbase32(chars: bytes) -> bytes:
     return bytes(np.packbits(bits[: len(bits) // 8 * 8]))
 
 
-_HEX_RUN: Final = re2.compile(rb"(?:(?:0[xX])?[0-9A-Fa-f]{2}[ ,:;\-\n\r]{0,3}){6,}")
+_HEX_RUN: Final = _re2(rb"(?:(?:0[xX])?[0-9A-Fa-f]{2}[ ,:;\-\n\r]{0,3}){6,}")
 _HEX_PREFIX: Final = re.compile(rb"0[xX]")
 
 
@@ -497,7 +510,7 @@ def _hex(text: _Text) -> list[Hit]:
     return hits
 
 
-_CODES_RUN: Final = re2.compile(rb"[0-9]{2,3}(?:(?:[ ,;:./\n\r-]|\\){1,3}[0-9]{2,3}){5,}")
+_CODES_RUN: Final = _re2(rb"[0-9]{2,3}(?:(?:[ ,;:./\n\r-]|\\){1,3}[0-9]{2,3}){5,}")
 _DIGIT_RUN: Final = re.compile(rb"[0-9]+")
 
 
@@ -523,7 +536,7 @@ def _codes(text: _Text) -> list[Hit]:
     return hits
 
 
-_BINARY_RUN: Final = re2.compile(rb"[01]{7,8}(?:[ ,;:\n\r]{0,3}[01]{7,8}){2,}")
+_BINARY_RUN: Final = _re2(rb"[01]{7,8}(?:[ ,;:\n\r]{0,3}[01]{7,8}){2,}")
 _IN_BINARY: Final = _members(b"01")
 _BINARY: Final = bytes(0x62 if char in b"01" else 0x20 for char in range(256))
 
@@ -546,7 +559,7 @@ def _binary(text: _Text) -> list[Hit]:
     return hits
 
 
-_MORSE_RUN: Final = re2.compile(rb"[.\-_*]{1,7}(?:[ /|\n\r]{1,5}[.\-_*]{1,7}){4,}")
+_MORSE_RUN: Final = _re2(rb"[.\-_*]{1,7}(?:[ /|\n\r]{1,5}[.\-_*]{1,7}){4,}")
 _MORSE_SIGN: Final = re.compile(rb"[.*_-]+")
 _MORSE_SIGNS: Final = (
     ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
@@ -589,8 +602,8 @@ def _morse(text: _Text) -> list[Hit]:
 
 # -- escapes, in their place
 
-_PERCENT_RUN: Final = re2.compile(rb"(?:%[0-9A-Fa-f]{2})+")
-_QUOTED_RUN: Final = re2.compile(rb"(?:=[0-9A-Fa-f]{2}|=\r?\n)+")
+_PERCENT_RUN: Final = _re2(rb"(?:%[0-9A-Fa-f]{2})+")
+_QUOTED_RUN: Final = _re2(rb"(?:=[0-9A-Fa-f]{2}|=\r?\n)+")
 
 
 def _percent(text: _Text) -> list[Hit]:
@@ -612,7 +625,7 @@ def _quoted_printable(text: _Text) -> list[Hit]:
     return hits if len(hits) > 2 or any(len(hit.data) > 2 for hit in hits) else []
 
 
-_ENTITY: Final = re2.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?")
+_ENTITY: Final = _re2(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]+);?")
 
 
 def _entities(text: _Text) -> list[Hit]:
@@ -629,9 +642,9 @@ def _entities(text: _Text) -> list[Hit]:
     return hits
 
 
-_ESCAPE: Final = re2.compile(
+_ESCAPE: Final = _re2(
     rb"\\(?:u\{[0-9A-Fa-f]{1,6}\}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|x\{?[0-9A-Fa-f]{2}\}?|[0-3][0-7]{2}"
-    rb"|N\{[A-Za-z0-9 -]{1,80}\}|[nrtbfv\"'/\\])"
+    rb"|N\{[A-Za-z0-9 -]+\}|[nrtbfv\"'/\\])"
 )
 _SIMPLE: Final = {b"n": b"\n", b"r": b"\n", b"t": b"\t", b"b": b"", b"f": b"\n", b"v": b"\n"}
 
@@ -687,8 +700,8 @@ def _named(name: str) -> int:
 
 _UNIT: Final = r"(?:\p{L}|[0134579@$])"
 _GAP: Final = r"[^\p{L}\p{N}@$\x00]"
-_SPACED: Final = re2.compile(rf"{_UNIT}(?:{_GAP}{{1,4}}{_UNIT}){{3,}}".encode())
-_ONE_LETTER: Final = re2.compile(_UNIT.encode())
+_SPACED: Final = _re2(rf"{_UNIT}(?:{_GAP}{{1,6}}{_UNIT}){{3,}}".encode())
+_ONE_LETTER: Final = _re2(_UNIT.encode())
 _SPACED_CLASSES: Final = bytes.maketrans(b"A.?/$0", b"a   aa")
 
 
@@ -717,6 +730,10 @@ def _spaced(text: _Text) -> list[Hit]:
         words: list[list[tuple[int, int]]] = [[places[0]]]
         for gap, place in zip(gaps, places[1:], strict=True):
             if gap != usual:
+                sign = gap.strip()
+                if len(sign) == 1 and sign in b".,;:!?" and sign not in usual:
+                    at = place[0] - len(gap) + gap.index(sign)
+                    words[-1].append((at, at + 1))
                 words.append([])
             words[-1].append(place)
         if len(words) == 1 and len(places) >= 8 and cuts < _LETTERS_CUT:
@@ -786,8 +803,8 @@ def _segmented(letters: str) -> list[int]:
     return lengths[::-1]
 
 
-_SPLIT: Final = re2.compile(rb"[A-Za-z]+(?:(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]+)+")
-_SPLIT_BY_SPACE: Final = re2.compile(rb"[A-Za-z]+(?: [A-Za-z]+)+")
+_SPLIT: Final = _re2(rb"[A-Za-z]+(?:(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]+)+")
+_SPLIT_BY_SPACE: Final = _re2(rb"[A-Za-z]+(?: [A-Za-z]+)+")
 _LETTER_RUN: Final = re.compile(rb"[A-Za-z]+")
 
 
@@ -797,68 +814,71 @@ def _split(text: _Text) -> list[Hit]:
     hits: list[Hit] = []
     if b"a.a" in classes or b"a..a" in classes:
         hits += _put_together(text.data, _SPLIT)
-    # prose has about five letters to a space; cut words have fewer
-    if _is_choppy(classes):
-        hits += _put_together(text.data, _SPLIT_BY_SPACE)
-        hits.sort(key=lambda hit: hit.start)
-        hits = [hit for index, hit in enumerate(hits) if not index or hits[index - 1].end <= hit.start]
-    return hits
+    for start, end in _regions(text.data, _told(text, _CUT_BY_SPACE), 256, whole=512):
+        hits += _put_together(text.data, _SPLIT_BY_SPACE, start, end)
+    hits.sort(key=lambda hit: (hit.start, -hit.end))
+    return [hit for index, hit in enumerate(hits) if not index or hits[index - 1].end <= hit.start]
 
 
-def _is_choppy(classes: bytes) -> bool:
-    if len(classes) <= 512:
-        return classes.count(b"a") < 3.6 * classes.count(b"a a")
-    array = np.frombuffer(classes, np.uint8)[: len(classes) // 256 * 256].reshape(-1, 256)
-    gaps = (array == 0x20).sum(axis=1)
-    return bool(((array == 0x61).sum(axis=1) < 3.6 * gaps).any() and (gaps > 40).any())
-
-
-def _put_together(data: bytes, pattern: Any) -> list[Hit]:
+def _put_together(data: bytes, pattern: Any, first: int = 0, last: int | None = None) -> list[Hit]:
+    """Neighbouring fragments that make a known word."""
     hits: list[Hit] = []
-    for start, end in _found(pattern, data):
+    for start, end in _found(pattern, data, first, last):
         parts = [part.span() for part in _LETTER_RUN.finditer(data, start, end)]
         index = 0
         while index < len(parts):
             best = index
-            for last in range(index + 1, min(index + 8, len(parts))):
-                letters = b"".join(data[first:final] for first, final in parts[index : last + 1])
+            for other in range(index + 1, min(index + 8, len(parts))):
+                letters = b"".join(data[begin:finish] for begin, finish in parts[index : other + 1])
                 if len(letters) > LONGEST:
                     break
                 if len(letters) >= 4 and letters.decode("ascii").lower() in KNOWN:
-                    best = last
+                    best = other
             if best > index:
-                cells = [(at, at + 1) for first, final in parts[index : best + 1] for at in range(first, final)]
+                cells = [(at, at + 1) for begin, finish in parts[index : best + 1] for at in range(begin, finish)]
                 letters = bytes(data[at] for at, _ in cells)
                 hits.append(
                     Hit(
                         parts[index][0],
                         parts[best][1],
                         letters,
-                        ([first for first, _ in cells], [final for _, final in cells]),
+                        ([begin for begin, _ in cells], [finish for _, finish in cells]),
                     )
                 )
             index = best + 1
     return hits
 
 
-_TAG: Final = re2.compile(rb"(?:<!--(?:[^-]|-[^-]){0,1000}-->|</?[A-Za-z][^<>\x00]{0,400}>)+")
-_EMPHASIS: Final = re2.compile(rb"[*~`_\\]{1,3}")
+_TAG: Final = _re2(rb"(?:</?[A-Za-z][^<>\x00]*>)+")
 
 
 def _markup(text: _Text) -> list[Hit]:
-    """Tags, emphasis and backslashes inside words."""
+    """Tags and comments inside words."""
     data = text.data
-    hits: list[Hit] = []
-    if b"<" in data:
-        hits += (
-            Hit(start, end, b"")
-            for start, end in _found(_TAG, data)
-            if start and end < len(data) and _word_byte(data[start - 1]) and _word_byte(data[end])
-        )
-    return hits
+    if b"<" not in data:
+        return []
+    places = _found(_TAG, data)
+    at = data.find(b"<!--")
+    while at >= 0 and len(places) < 2 * _HITS:
+        end = data.find(b"-->", at + 2)
+        if end < 0:
+            break
+        places.append((at, end + 3))
+        at = data.find(b"<!--", end + 3)
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(places):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return [
+        Hit(start, end, b"")
+        for start, end in merged
+        if start and end < len(data) and _word_byte(data[start - 1]) and _word_byte(data[end])
+    ]
 
 
-_EMPHASISED: Final = re2.compile(rb"[*~`\\]{1,3}|\b_{1,2}|_{1,2}\b|\[|\]\([^()\s\x00]{0,200}\)")
+_EMPHASISED: Final = _re2(rb"[*~`\\]{1,3}|\b_{1,2}|_{1,2}\b|\[|\]\([^()\s\x00]*\)")
 
 
 def _emphasis(text: _Text) -> list[Hit]:
@@ -878,7 +898,7 @@ def _emphasis(text: _Text) -> list[Hit]:
 
 _LEET: Final = bytes.maketrans(b"01345789@$!|+", b"oieastbgasiit")
 _LEET_L: Final = bytes.maketrans(b"01345789@$!|+", b"oleastbgasllt")
-_LEET_TOKEN: Final = re2.compile(
+_LEET_TOKEN: Final = _re2(
     rb"[A-Za-z0134578@$!|+9]*(?:[A-Za-z][0134578@$!|+9]|[0134578@$|+9!][A-Za-z])[A-Za-z0134578@$!|+9]*"
 )
 _LEET_CLASSES: Final = bytes.maketrans(b"A$", b"a0")
@@ -901,7 +921,7 @@ def _leetspeak(text: _Text) -> list[Hit]:
         end = start + len(word)
         letters = len(word) - len(word.translate(None, _LOWER + _UPPER))
         # a bare number in a word is a version or an identifier
-        if not 1 < len(word) <= 32 or not letters:
+        if not 1 < len(word) <= 32 or not letters or not (word.islower() or word.isupper() or word[1:].islower()):
             continue
         plain, sure = _unleeted(word)
         known += sure
@@ -962,16 +982,17 @@ _UNORDERED: Final = frozenset(
         "instructions following",
     )
 )
-_LITERALS: Final = (*_BACKWARDS, *_SHIFTS, *_MIRRORED, *_PIG, *_UNORDERED)
+# a word cut in two by a space; not where both halves are words
+_CUT_BY_SPACE: Final = frozenset(
+    f"{word[:at]} {word[at:]}"
+    for word in _LONG
+    for at in range(2, len(word) - 1)
+    if word[:at] not in KNOWN or word[at:] not in KNOWN
+)
+_LITERALS: Final = (*_CUT_BY_SPACE, *_BACKWARDS, *_SHIFTS, *_MIRRORED, *_PIG, *_UNORDERED)
 
 
-def _ignoring_case() -> Any:
-    options = re2.Options()
-    options.case_sensitive = False
-    return options
-
-
-_TELLTALE: Final = re2.compile("|".join(sorted(_LITERALS, key=len, reverse=True)).encode("ascii"), _ignoring_case())
+_TELLTALE: Final = _re2("|".join(sorted(_LITERALS, key=len, reverse=True)).encode("ascii"), ignore_case=True)
 
 
 def _told(text: _Text, words: Iterable[str] | frozenset[str]) -> list[tuple[int, int, str]]:
@@ -984,7 +1005,9 @@ def _told(text: _Text, words: Iterable[str] | frozenset[str]) -> list[tuple[int,
     ]
 
 
-def _regions(data: bytes, hits: Iterable[tuple[int, int, str]], reach: int = 2048) -> list[tuple[int, int]]:
+def _regions(
+    data: bytes, hits: Iterable[tuple[int, int, str]], reach: int = 2048, whole: int = _FLIP_LIMIT
+) -> list[tuple[int, int]]:
     """The texts that these words stand in: whole if short, else what is near."""
     found: list[tuple[int, int]] = []
     for first, last, _ in hits:
@@ -993,7 +1016,7 @@ def _regions(data: bytes, hits: Iterable[tuple[int, int, str]], reach: int = 204
         begin = data.rfind(b"\0", 0, first) + 1
         end = data.find(b"\0", last)
         end = len(data) if end < 0 else end
-        if end - begin > _FLIP_LIMIT:
+        if end - begin > whole:
             begin, end = _around(data, first, last, reach)
         if found and begin <= found[-1][1]:
             found[-1] = (found[-1][0], max(end, found[-1][1]))
@@ -1112,10 +1135,10 @@ def _pig_latin(text: _Text) -> list[Hit]:
     return hits
 
 
-def _found(pattern: Any, data: bytes) -> list[tuple[int, int]]:
+def _found(pattern: Any, data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
     """Where an RE2 pattern matches, up to the limit of pieces."""
     places: list[tuple[int, int]] = []
-    for match in pattern.finditer(data):
+    for match in pattern.finditer(data, start, len(data) if end is None else end):
         places.append(match.span())
         if len(places) >= _HITS:
             break
@@ -1147,3 +1170,4 @@ _DECODERS: Final[tuple[tuple[str, Callable[[_Text], list[Hit]], bool, bool], ...
     ("atbash", _atbash, False, False),
     ("pig-latin", _pig_latin, True, False),
 )
+_LETTERWISE: Final = frozenset({"letters", "split"})

@@ -42,8 +42,8 @@ _LOOK_ALIKES: Final = CONFUSABLES | dict(
         "₳฿₵₲₭₦₱₮₩"
         "‘’‚‛′´“”„‟″«»‹›"
         "‐‑‒–—―−⁃∕⁄∣¦•·",
-        "abcdeghhijklmonpqstuvwxby"
-        "abcegniknoptuwxjs"
+        "abcdeghhijklmonpqstyvwxby"
+        "abceynikvoptuwxjs"
         "abezhikmnoptyxcj"
         "wonugh"
         "aiiignrylbhfsacdejkmoptuvwzqq"
