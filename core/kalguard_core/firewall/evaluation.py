@@ -3,8 +3,8 @@
 Rules of this file:
 - A source with 10,000 texts says no more about attacks that nobody has seen than one with 300. So a rate is taken for
   each source, then averaged over the sources of a family, then over the families; each average counts its parts alike.
-- Sources with fewer than `POOL_BELOW` texts of a family are taken together as one, `POOLED`: a source of two texts
-  must not weigh as much as a source of two thousand.
+- Sources with fewer than `POOL_BELOW` texts of a family are taken together as one, `POOLED`: two texts must not weigh
+  as much as two thousand.
 - What family a text is in is decided here by means of its own, not by the firewall's readings: otherwise a change of
   the firewall would move texts between families, and figures before and after could not be compared.
 - The decisions are deterministic and need no data but this file. They are made for attacks; an honest text has no
@@ -266,14 +266,14 @@ def _has_styled(text: str) -> bool:
 
 
 def _has_spaced(text: str) -> bool:
-    run = 0
+    run: list[str] = []
     for token in text.split():
         if len(token) == 1 and token.isalpha():
-            run += 1
-            if run >= 7:
+            run.append(token)
+            if len(run) >= 5 and len(set(run)) >= 4:
                 return True
             continue
-        run = 0
+        run = []
         for joint in _JOINTS:
             pieces = token.strip(joint).split(joint)
             if len(pieces) >= 5 and all(len(piece) == 1 and piece.isalpha() for piece in pieces):
@@ -462,10 +462,19 @@ Group = tuple[str, str]
 
 
 def groups_of(keys: Iterable[Group], pool_below: int = POOL_BELOW) -> list[Group]:
-    """The group that each text counts in: its (family, source), with small sources of a family pooled."""
+    """The group that each text counts in: its (family, source), with small sources of a family pooled.
+
+    A pool that is small itself takes in the smallest of the other sources, if there is one.
+    """
     keys = list(keys)
     sizes = Counter(keys)
-    return [(family, source if sizes[family, source] >= pool_below else POOLED) for family, source in keys]
+    pooled = {group for group, size in sizes.items() if size < pool_below}
+    for family in {family for family, _ in pooled}:
+        inside = sum(size for group, size in sizes.items() if group in pooled and group[0] == family)
+        outside = [(size, group) for group, size in sizes.items() if group not in pooled and group[0] == family]
+        if inside < pool_below and outside:
+            pooled.add(min(outside)[1])
+    return [(family, POOLED) if (family, source) in pooled else (family, source) for family, source in keys]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "token": ("token", "token", "Issue and inspect agent tokens."),
     "audit": ("audit", "audit", "Verify and read the audit log."),
     "protocols": ("protocols", "protocols", "Show what is understood of each wire protocol, and what is refused."),
+    "firewall": ("firewall", "firewall", "Score texts with the prompt firewall, see why, and measure it."),
     "envoy": ("envoy", "envoy", "Render and validate Envoy configuration."),
 }
 

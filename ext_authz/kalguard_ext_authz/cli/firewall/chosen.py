@@ -1,0 +1,144 @@
+"""Which firewall the commands use, and how they say where things are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+import orjson
+
+from kalguard_core.action import Message
+from kalguard_core.firewall.evaluation import ROLES
+
+if TYPE_CHECKING:
+    from kalguard_core.firewall import PromptFirewall
+
+BLOCK_AT: Final = 70
+SANITIZE_AT: Final = 50
+
+Maker = Callable[[], "PromptFirewall"]
+"""Makes a firewall; can be sent to another process, which a firewall need not be."""
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class BadInput(ValueError):
+    """A line that can't be scored; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which risk (1-100) on a prompt is sanitized, and blocked."""
+
+    sanitize: int = SANITIZE_AT
+    block: int = BLOCK_AT
+
+
+def default_firewall() -> PromptFirewall:
+    """The firewall of a server without a firewall document."""
+    from kalguard_core.firewall import RulePackFirewall
+
+    return RulePackFirewall()
+
+
+def firewall_options(command: F) -> F:
+    """Adds `--firewall` and `--profile` to a command, passed to it as `document` and `profile`."""
+    for option in (
+        click.option("--profile", metavar="NAME", help="A profile: strict, standard, relaxed, or one of --firewall."),
+        click.option(
+            "--firewall",
+            "document",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="Firewall document (YAML), with its rule packs. Default: what is built in.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def maker_of(document: Path | None, profile: str | None) -> tuple[Maker, Thresholds]:
+    """What makes the firewall that was asked for, and its thresholds. Raises `click.UsageError` if there is none."""
+    if document is None and profile is None:
+        return default_firewall, Thresholds()
+    found = _profiled(document, profile)
+    return partial(_profiled, document, profile), Thresholds(found.profile.sanitize, found.profile.block)
+
+
+def _profiled(document: Path | None, profile: str | None) -> Any:
+    from kalguard_core.documents import DocumentError
+    from kalguard_core.firewall.document import Firewalls, pack_paths
+
+    try:
+        if document is None:
+            firewalls = Firewalls.built_in()
+        else:
+            text = document.read_text("utf-8")
+            packs = [(path, (document.parent / path).read_text("utf-8")) for path in pack_paths(text, str(document))]
+            firewalls = Firewalls.parse(text, str(document), tuple(packs))
+    except DocumentError as error:
+        raise click.UsageError(str(error)) from None
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{document}, or a pack of it, is not UTF-8: {error}") from None
+    except OSError as error:
+        raise click.UsageError(f"{error.filename}: {error.strerror}") from None
+    found = firewalls.default if profile is None else firewalls.get(profile)
+    if found is None:
+        raise click.UsageError(f"no profile {profile!r}: use one of {', '.join(firewalls.names)}")
+    return found
+
+
+def read_messages(line: bytes) -> tuple[Message, ...]:
+    """The messages of a line: `{"text", "role"?}` or `{"messages": [{"role"?, "text" or "content"}, …]}`.
+
+    Content may be a list of parts, as model APIs take it; each text is a message then. Raises `BadInput`.
+    """
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise BadInput('expected a JSON object, {"text": …} or {"messages": […]}')
+    if ("text" in found) == ("messages" in found):
+        raise BadInput("expected either 'text' or 'messages'")
+    if "text" in found:
+        return (_message(found, "text", ""),)
+    messages = found["messages"]
+    if not isinstance(messages, list):
+        raise BadInput("'messages' must be a list")
+    return tuple(message for index, entry in enumerate(messages) for message in _messages(entry, f"messages[{index}]"))
+
+
+def _messages(entry: Any, place: str) -> Sequence[Message]:
+    if not isinstance(entry, dict):
+        raise BadInput(f"{place} must be an object")
+    if "text" in entry:
+        return (_message(entry, "text", f"{place}."),)
+    if not isinstance(entry.get("content"), list):
+        return (_message(entry, "content", f"{place}."),)
+    role = _role(entry, f"{place}.")
+    texts = []
+    for index, part in enumerate(entry["content"]):
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            raise BadInput(f"{place}.content[{index}] has no text: only text can be scored")
+        texts.append(Message(role, text))
+    return texts
+
+
+def _message(entry: dict[str, Any], name: str, place: str) -> Message:
+    if not isinstance(entry.get(name), str):
+        raise BadInput(f"{place}{name} must be a string")
+    return Message(_role(entry, place), entry[name])
+
+
+def _role(entry: dict[str, Any], place: str) -> str:
+    role = entry.get("role", "user")
+    if role not in ROLES:
+        raise BadInput(f"{place}role must be one of {', '.join(ROLES)}")
+    assert isinstance(role, str)
+    return role
