@@ -55,7 +55,10 @@ _UNKNOWN: Final = 1
 _OTHER: Final = 1  # the byte of a word that is in no list of a book; 0 is the wall's
 _KINDS: Final = 0xFF - _OTHER  # sets of lists that a book can tell apart
 _MAX_WORDS: Final = 0xFFFF
-_SETS_TOGETHER: Final = 24  # patterns compiled into one database of a book: compiling grows faster than their number
+# Patterns compiled into one database. Compiling many phrases takes much longer than compiling each of them: they begin
+# with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not.
+_SHAPES_TOGETHER: Final = 32
+_PHRASES_TOGETHER: Final = 4
 _REMEMBERED: Final = 1 << 15  # words whose number is kept
 _LONGEST_REMEMBERED: Final = 40  # bytes
 _UNKNOWN_NUMBER: Final = _UNKNOWN.to_bytes(2, "little")
@@ -80,7 +83,7 @@ class _Book(msgspec.Struct, frozen=True):
     rules: list[int]
     patterns: list[bytes]
     codes: dict[str, int]  # of each word and stem (with its asterisk) the byte, if it is in a list
-    anchors: list[int]  # bytes one of which must be there
+    anchors: list[list[int]]  # of each rule, bytes one of which must be there for it to match
 
 
 class _Program(msgspec.Struct, frozen=True):
@@ -162,11 +165,12 @@ class Engine:
         self._vocabulary = _Vocabulary(program.books)
         waiting = iter(databases) if databases is not None else None
 
-        def ready(numbers: Sequence[int], patterns: Sequence[bytes]) -> _Matcher:
-            return _Matcher([self.rules[number] for number in numbers], patterns, self.backend == "hyperscan", waiting)
+        def ready(numbers: Sequence[int], patterns: Sequence[bytes], anchors: Sequence[Sequence[int]]) -> _Matcher:
+            named = [self.rules[number] for number in numbers]
+            return _Matcher(named, patterns, anchors, self.backend == "hyperscan", waiting)
 
-        self._shapes = ready(program.shapes, program.shape_patterns)
-        self._books = [ready(book.rules, book.patterns) for book in program.books]
+        self._shapes = ready(program.shapes, program.shape_patterns, ())
+        self._books = [ready(book.rules, book.patterns, book.anchors) for book in program.books]
         self._find_encoded = place_finder(rb"[A-Za-z0-9+/_-]{24}")
 
 
@@ -247,33 +251,37 @@ class _Found:
 
 
 class _Matcher:
-    """Rules of one kind of string: which match, and where."""
+    """Rules of one kind of string: which match, and where. `anchors`: of each phrase; empty for shapes."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
         patterns: Sequence[bytes],
+        anchors: Sequence[Sequence[int]],
         with_sets: bool,
         serialized: Iterator[bytes] | None,
     ) -> None:
         self._rules = rules
         self._patterns = patterns
+        self._anchors = [frozenset(some) for some in anchors]
         self._finders: list[Callable[[bytes], Iterator[tuple[int, int]]] | None] = [None] * len(rules)
-        self._sets: list[tuple[int, HyperscanSet]] = []
+        self._sets: list[tuple[int, frozenset[int], HyperscanSet]] = []
         self._has_sets = with_sets
-        for first in range(0, len(rules), _SETS_TOGETHER) if with_sets else ():
-            some = patterns[first : first + _SETS_TOGETHER]
+        together = _PHRASES_TOGETHER if anchors else _SHAPES_TOGETHER
+        for first in range(0, len(rules), together) if with_sets else ():
+            some = patterns[first : first + together]
+            needed = frozenset[int]().union(*self._anchors[first : first + together])
             database = next(serialized) if serialized is not None else None
             try:
-                self._sets.append((first, HyperscanSet(some, database)))
+                self._sets.append((first, needed, HyperscanSet(some, database)))
             except matcher.HYPERSCAN_ERRORS:
                 if database is None:
-                    _tell_refused(rules[first : first + _SETS_TOGETHER], some)
+                    _tell_refused(rules[first : first + together], some)
                 raise
 
     def serialized(self) -> list[bytes]:
         """Each database, in the order in which they are taken back."""
-        return [database.serialized() for _, database in self._sets]
+        return [database.serialized() for _, _, database in self._sets]
 
     def find(self, text: bytes, found: _Found, words: _Words | None) -> None:
         """All matches in a string; `words` says where its bytes are in the text, if it is one of words."""
@@ -290,9 +298,18 @@ class _Matcher:
             found.add(rule, places, most, end)
 
     def _which(self, text: bytes) -> Iterable[int]:
+        """Indexes of rules that match, or may match: those without a match have no place."""
+        there = frozenset(text) if self._anchors and len(text) <= _BLOCK else None
         if not self._has_sets:
-            return range(len(self._rules))
-        return [first + number for first, database in self._sets for number in database.which(text)]
+            if there is None:
+                return range(len(self._rules))
+            return [number for number, needed in enumerate(self._anchors) if not needed.isdisjoint(there)]
+        return [
+            first + number
+            for first, needed, database in self._sets
+            if there is None or not needed.isdisjoint(there)
+            for number in database.which(text)
+        ]
 
     def _finder(self, number: int) -> Callable[[bytes], Iterator[tuple[int, int]]]:
         finder = self._finders[number]
@@ -376,17 +393,18 @@ class _Draft:
                 return rb"[^\x00]"
             return b"[" + b"".join(b"\\x%02x" % byte for byte in bytes_of[atom.name]) + b"]"
 
-        anchors: set[int] = set()
-        for phrase in self._phrases:
+        lines: list[tuple[list[int], int, bytes]] = []
+        for number, phrase in zip(self._numbers, self._phrases, strict=True):
             needed = anchor(phrase, lambda atom: commonness(self._words, atom))
             if needed is None:
                 raise PackError("a phrase can match any words at all")
-            anchors.update(byte for atom in needed for byte in bytes_of[atom.name])
+            lines.append((sorted({byte for atom in needed for byte in bytes_of[atom.name]}), number, expression(phrase, written)))
+        lines.sort()  # those with the same anchors come into the same database
         return _Book(
-            self._numbers,
-            [expression(phrase, written) for phrase in self._phrases],
+            [number for _, number, _ in lines],
+            [pattern for _, _, pattern in lines],
             {word: byte_of[kind] for word, kind in kinds.items()},
-            sorted(anchors),
+            [anchors for anchors, _, _ in lines],
         )
 
 
@@ -469,7 +487,7 @@ class _Vocabulary:
         if size > _MAX_WORDS:
             raise PackError(f"the lists of all rule packs overlap in more than {_MAX_WORDS} ways; load fewer packs")
         self._tables: list[NDArray[np.uint8]] = [np.full(size, _OTHER, np.uint8) for _ in books]
-        anchors = [frozenset(book.anchors) for book in books]
+        anchors = [frozenset[int]().union(*book.anchors) for book in books]
         masks = np.zeros(((len(books) + 63) // 64, size), np.uint64)
         for table_ in self._tables:
             table_[_WALL_WORD] = 0
