@@ -20,6 +20,8 @@ class Verdict(Struct, frozen=True):
     `code` is None exactly when `outcome` is allow. `rule`: id of the policy rule that matched, None for the
     default. `risk`: 0-100, None when nothing was scored. `sanitized`: messages after redaction, when the
     verdict allows the action only in that form. `detail`: more for the audit log, never shown to the agent.
+    `firewall`: name of the profile under which its text was scored; `rules`, `categories`, `tags`: what was found in
+    it, by id, never the text; all empty when nothing was scored or found.
     """
 
     action: Action
@@ -31,6 +33,10 @@ class Verdict(Struct, frozen=True):
     sanitized: tuple[Message, ...] | None = None
     retry_after: float | None = None
     detail: str = ""
+    firewall: str = ""
+    rules: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 class Decision(Struct, frozen=True):

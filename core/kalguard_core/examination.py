@@ -7,7 +7,8 @@ same here and there; only its time differs (when the pipeline asks, or all at on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .action import Action, Message
-from .firewall.base import Assessment, PromptFirewall, Span
+from .firewall.base import Assessment, Span
+from .firewall.document import Firewalls
+from .firewall.profiled import ProfiledFirewall, Shared
 from .request import AgentRequest, Refusal
 from .tools import ToolCatalog, ToolRefusal
 from .wire.base import Reading, RefusedReading, Route, WireProtocol
@@ -25,10 +28,65 @@ from .wire.text import is_decoded, rewritten
 
 
 class Sanitized(Struct, frozen=True):
-    """Messages after redaction, and the `risk` (0-100) that is left in them."""
+    """Messages after redaction, the `risk` (0-100) that is left in them, and whether they may pass so."""
 
     messages: tuple[Message, ...]
     risk: int
+    safe: bool
+
+
+class Judged:
+    """An action's text under one profile, scored and sanitized when that is first asked for."""
+
+    __slots__ = ("_assessment", "_sanitized", "_work")
+
+    def __init__(self, messages: tuple[Message, ...], firewall: ProfiledFirewall, shared: Shared) -> None:
+        self._work: tuple[tuple[Message, ...], ProfiledFirewall, Shared] | None = (messages, firewall, shared)
+        self._assessment: Assessment | None = None
+        self._sanitized: Sanitized | None = None
+
+    @property
+    def assessment(self) -> Assessment:
+        """The score of the text, and what must not pass."""
+        if self._assessment is None:
+            messages, firewall, shared = self._open()
+            self._assessment = firewall.score(messages, shared)
+        return self._assessment
+
+    @property
+    def sanitized(self) -> Sanitized:
+        """The text made safe, as far as that goes."""
+        if self._sanitized is None:
+            messages, firewall, _ = self._open()
+            clean = firewall.sanitize(messages, self.assessment)
+            stuck = any(is_decoded(old) and old.text != new.text for old, new in zip(messages, clean, strict=True))
+            # what stands in the document in another form can't be replaced there, so nothing got safer
+            left = self.assessment if stuck else firewall.score(clean)
+            self._sanitized = Sanitized(clean, left.risk, not firewall.rewrites(left))
+        return self._sanitized
+
+    def settle(self, *, can_rewrite: bool) -> Sanitized | None:
+        """Work out all that the pipeline may ask, and let go of the text.
+
+        Answers the sanitized text where it may be wanted; what is kept of it is its risk.
+        """
+        clean = None
+        _, firewall, _ = self._open()
+        found = self.assessment
+        if can_rewrite and firewall.rewrites(found) and not firewall.blocks(found):
+            clean = self.sanitized
+            self._sanitized = Sanitized((), clean.risk, clean.safe)
+        # the pipeline asks for the names of the rules, not for each of what may be thousands of places
+        first: dict[str, Span] = {}
+        for span in found.spans:
+            first.setdefault(span.rule, span)
+        self._assessment = dataclasses.replace(found, spans=tuple(first.values()))
+        self._work = None
+        return clean
+
+    def _open(self) -> tuple[tuple[Message, ...], ProfiledFirewall, Shared]:
+        assert self._work is not None, "settled text is asked for what nobody could have needed"
+        return self._work
 
 
 class Finding:
@@ -37,75 +95,65 @@ class Finding:
     `has_text`: whether there is anything for the firewall.
     """
 
-    __slots__ = ("_assessment", "_mediated", "_sanitized", "_work", "has_text")
+    __slots__ = ("_judged", "_mediated", "_shared", "_work", "has_text")
 
-    def __init__(self, action: Action, firewall: PromptFirewall, tools: ToolCatalog) -> None:
-        self._work: tuple[Action, PromptFirewall, ToolCatalog] | None = (action, firewall, tools)
+    def __init__(self, action: Action, tools: ToolCatalog) -> None:
+        self._work: tuple[Action, ToolCatalog] | None = (action, tools)
         self.has_text = bool(action.messages)
-        self._assessment: Assessment | None = None
+        self._judged: dict[str, Judged] = {}
+        self._shared: Shared | None = None
         self._mediated: tuple[ToolRefusal | None] | None = None
-        self._sanitized: Sanitized | None = None
 
-    @property
-    def assessment(self) -> Assessment:
-        """The score of the action's text."""
-        if self._assessment is None:
-            action, firewall, _ = self._open()
-            self._assessment = firewall.score(action.messages)
-        return self._assessment
+    def under(self, firewall: ProfiledFirewall) -> Judged:
+        """The action's text as the profile of `firewall` sees it."""
+        judged = self._judged.get(firewall.name)
+        if judged is None:
+            action, _ = self._open()
+            if self._shared is None:
+                self._shared = Shared()
+            judged = self._judged[firewall.name] = Judged(action.messages, firewall, self._shared)
+        return judged
 
     @property
     def tool_refusal(self) -> ToolRefusal | None:
         """Why the call of the action's tool is refused; None if it is not, or if there is no tool."""
         if self._mediated is None:
-            action, _, tools = self._open()
+            action, tools = self._open()
             refusal = None if action.tool is None else tools.mediate(action.tool, action.arguments or {})
             self._mediated = (refusal,)
         return self._mediated[0]
 
-    @property
-    def sanitized(self) -> Sanitized:
-        """The action's text made safe, as far as that goes."""
-        if self._sanitized is None:
-            action, firewall, _ = self._open()
-            clean = firewall.sanitize(action.messages, self.assessment)
-            stuck = any(
-                is_decoded(old) and old.text != new.text for old, new in zip(action.messages, clean, strict=True)
-            )
-            # what stands in the document in another form can't be replaced there, so nothing got safer
-            risk = self.assessment.risk if stuck else firewall.score(clean).risk
-            self._sanitized = Sanitized(clean, risk)
-        return self._sanitized
+    def settle(self, firewalls: Sequence[ProfiledFirewall], *, can_rewrite: bool) -> dict[str, Sanitized]:
+        """Work out all that the pipeline may ask under any of these, and let go of the text.
 
-    def settle(self, examiner: Examiner, *, can_rewrite: bool) -> Sanitized | None:
-        """Work out all that the pipeline may ask, and let go of the text.
-
-        Answers the sanitized text where it may be wanted; what the finding keeps of it is its risk.
+        Answers the sanitized text by the name of the profile under which it may be wanted.
         """
-        clean = None
         _ = self.tool_refusal
+        clean: dict[str, Sanitized] = {}
         if self.has_text:
-            if can_rewrite and examiner.sanitize_threshold <= self.assessment.risk < examiner.block_threshold:
-                clean = self.sanitized
-                self._sanitized = Sanitized((), clean.risk)
-            # the pipeline asks for the names of the rules, not for each of what may be thousands of places
-            first: dict[str, Span] = {}
-            for span in self.assessment.spans:
-                first.setdefault(span.rule, span)
-            self._assessment = Assessment(self.assessment.risk, tuple(first.values()))
-        self._work = None
+            for judged in [self.under(firewall) for firewall in firewalls]:
+                _ = judged.assessment  # all of them, before the first lets go
+            for firewall in firewalls:
+                made = self.under(firewall).settle(can_rewrite=can_rewrite)
+                if made is not None:
+                    clean[firewall.name] = made
+        self._work = self._shared = None
         return clean
 
-    def _open(self) -> tuple[Action, PromptFirewall, ToolCatalog]:
+    def _open(self) -> tuple[Action, ToolCatalog]:
         assert self._work is not None, "a settled finding is asked for what nobody could have needed"
         return self._work
 
 
 class Examination(Struct, frozen=True):
-    """A body that was read: what it says, and a finding for each of its actions."""
+    """A body that was read: what it says, and a finding for each of its actions.
+
+    `documents`: of a settled one, by the name of a profile: the body with the text that is sanitized under it.
+    """
 
     reading: Reading
     findings: tuple[Finding, ...]
+    documents: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,44 +163,51 @@ class Examiner:
     `max_body_bytes`: what a body may have when it is decoded.
     """
 
-    firewall: PromptFirewall
+    firewalls: Firewalls
     tools: ToolCatalog
-    sanitize_threshold: int
-    block_threshold: int
     max_body_bytes: int = MAX_DECODED
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A large body to examine, as it came. `request` need not hold its body, and should hold no credentials."""
+    """A large body to examine, as it came. `request` need not hold its body, and should hold no credentials.
+
+    `profiles`: names of those under which its text may be judged; none for the default.
+    """
 
     examiner: Examiner
     protocol: WireProtocol
     request: AgentRequest
     route: Route
     body: bytes
+    profiles: tuple[str, ...] = ()
 
     def run(self) -> Examination | Refusal:
         """Everything that can be found out, at once. The actions come without text and arguments.
 
-        The document is there only if text was sanitized: as it would be with that text, each member encoded.
+        There are documents only where text was sanitized: as they would be with that text, each member encoded.
         """
         examiner = self.examiner
+        firewalls = [found for name in self.profiles if (found := examiner.firewalls.get(name)) is not None]
+        if not self.profiles:
+            firewalls = [examiner.firewalls.default]
         try:
             plain = decoded(self.request.headers, self.body, examiner.max_body_bytes)
-            read = examine(examiner.firewall, examiner.tools, self.protocol, self.request, self.route, plain)
+            read = examine(examiner.tools, self.protocol, self.request, self.route, plain)
         except RefusedReading as refusal:
             refusal.actions = tuple(_without_text(action) for action in refusal.actions)
             return refusal.with_traceback(None)
         except Refusal as refusal:
             return refusal.with_traceback(None)
-        document, changed = read.reading.document, False
+        documents: dict[str, Any] = {}
         for action, finding in zip(read.reading.actions, read.findings, strict=True):
-            clean = finding.settle(examiner, can_rewrite=self.request.can_rewrite)
-            if clean is not None:
-                document, changed = rewritten(document, action.messages, clean.messages), True
+            clean = finding.settle(firewalls, can_rewrite=self.request.can_rewrite)
+            for name, made in clean.items():
+                before = documents.get(name, read.reading.document)
+                documents[name] = rewritten(before, action.messages, made.messages)
         actions = tuple(_without_text(action) for action in read.reading.actions)
-        return Examination(Reading(actions, _encoded(document) if changed else None), read.findings)
+        encoded = {name: _encoded(document) for name, document in documents.items()}
+        return Examination(Reading(actions, None), read.findings, encoded)
 
 
 class LargeBodies(Protocol):
@@ -176,7 +231,6 @@ class AtOnce:
 
 
 def examine(
-    firewall: PromptFirewall,
     tools: ToolCatalog,
     protocol: WireProtocol,
     request: AgentRequest,
@@ -187,7 +241,7 @@ def examine(
     # what a plain request means, only the catalog says; all other protocols say it by themselves
     read_with = getattr(protocol, "read_with", None)
     reading = protocol.read(request, route, body) if read_with is None else read_with(request, route, body, tools.http)
-    return Examination(reading, tuple([Finding(action, firewall, tools) for action in reading.actions]))
+    return Examination(reading, tuple([Finding(action, tools) for action in reading.actions]))
 
 
 def _without_text(action: Action) -> Action:

@@ -22,22 +22,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from .action import Action
 from .codes import TOOL_EXECUTE, Capability, ErrorCode, Outcome
 from .decision import Decision, Verdict
-from .examination import Examination, Examiner, Finding, LargeBodies, Task, examine
-from .firewall import Assessment, PromptFirewall
+from .examination import Examination, Examiner, Finding, Judged, LargeBodies, Task, examine
+from .firewall import Assessment
+from .firewall.document import Firewalls
+from .firewall.profiled import ProfiledFirewall
 from .identity import Authenticator, Identity, credential_headers
 from .inflight import InFlight
 from .limits import Limit, LimitStore, StoreUnavailable
 from .policy import NO_POLICY_MATCH, Match, Policy, PolicyQuery
 from .request import AgentRequest, BufferedBody, Refusal
 from .tools import ToolCatalog
-from .wire.base import Reading, RefusedReading, Route, WireProtocol
+from .wire.base import RefusedReading, Route, WireProtocol
 from .wire.encoding import MAX_DECODED, decoded_within
 
 # Above this many bytes, a body is examined away from the event loop. The way there and back costs about as much
@@ -49,22 +51,22 @@ LIGHT_BODY_BYTES: Final = 1024
 PIECE_BYTES: Final = 64
 HEAVY_BYTES: Final = 96 * 1024
 
+_NO_FIREWALL: Final = "the firewall of this route is not known"
+_NOT_SAFE: Final = "prompt blocked: it could not be made safe"
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that operators can change while we run. Replaced as a whole, so a request sees one version.
 
     `policy` is None when none was loaded: then everything is denied.
-    `block_threshold`, `sanitize_threshold`: risk scores 1-100.
     `tool_rate_limit`: tool calls of an agent in a minute; `attempt_limit`: requests of an agent in a minute.
     """
 
     authenticator: Authenticator
     policy: Policy | None
     tools: ToolCatalog
-    firewall: PromptFirewall
-    block_threshold: int = 70
-    sanitize_threshold: int = 50
+    firewalls: Firewalls
     tool_rate_limit: int | None = None
     attempt_limit: int | None = None
 
@@ -121,13 +123,7 @@ class Guard:
 
     def examiner(self, snapshot: Snapshot) -> Examiner:
         """With what large bodies are examined as long as `snapshot` is in force."""
-        return Examiner(
-            snapshot.firewall,
-            snapshot.tools,
-            snapshot.sanitize_threshold,
-            snapshot.block_threshold,
-            self._max_body_bytes,
-        )
+        return Examiner(snapshot.firewalls, snapshot.tools, self._max_body_bytes)
 
     async def decide(self, request: AgentRequest) -> Decision:
         """The decision about one request.
@@ -172,6 +168,7 @@ class Guard:
         route = protocol.route(request)
         state.route = route.name
         _require(identity, route.capabilities)
+        firewall = _firewall(snapshot.firewalls, identity, request)
         if not route.reads_body:
             body = b""
         elif type(request.body) is BufferedBody:
@@ -182,22 +179,22 @@ class Guard:
         if body and "content-encoding" in request.headers:
             plain = decoded_within(request.headers, body, min(LARGE_BODY_BYTES, self._max_body_bytes))
         if plain is None or is_heavy(plain) or (route.light_bytes is not None and len(plain) > route.light_bytes):
-            examination = await self._examine_large(state, identity, protocol, route, body)
+            examination = await self._examine_large(state, identity, firewall, protocol, route, body)
         else:
             state.digest = self._digest(body) if body else ""
-            examination = examine(snapshot.firewall, snapshot.tools, protocol, request, route, plain)
+            examination = examine(snapshot.tools, protocol, request, route, plain)
         if self.snapshot is not snapshot:
             # The emergency switch also stops a call whose body was still on its way when it was thrown.
             self.snapshot.authenticator.authenticate(request)
         verdicts = [
-            _judge_action(state, identity, action, finding)
+            _judge_action(state, identity, firewall, action, finding)
             for action, finding in zip(examination.reading.actions, examination.findings, strict=True)
         ]
         if _first_refusal(verdicts) is None:
             limits = _tool_limits(snapshot, identity, verdicts)
             if limits:
                 verdicts = await self._count_tools(limits, verdicts, request)
-        return state.decided(verdicts, examination.reading)
+        return state.decided(*_with_document(verdicts, examination))
 
     async def _count_attempt(self, identity: Identity, attempts: int, request: AgentRequest) -> None:
         limit = Limit(f"attempt:{identity.agent_id}", attempts)
@@ -211,10 +208,18 @@ class Guard:
             )
 
     async def _examine_large(
-        self, state: _Progress, identity: Identity, protocol: WireProtocol, route: Route, body: bytes
+        self,
+        state: _Progress,
+        identity: Identity,
+        firewall: ProfiledFirewall,
+        protocol: WireProtocol,
+        route: Route,
+        body: bytes,
     ) -> Examination:
-        request = state.request
-        task = Task(self.examiner(state.snapshot), protocol, _head(request), route, body)
+        request, policy = state.request, state.snapshot.policy
+        # which rule will match is known only when the body is read, and that happens where there is no policy
+        profiles = tuple(dict.fromkeys((firewall.name, *(policy.firewalls if policy else ()))))
+        task = Task(self.examiner(state.snapshot), protocol, _head(request), route, body, profiles)
         state.digest, result = await self._large.examine(identity.agent_id, task, self._digest)
         if isinstance(result, Refusal):
             raise result
@@ -280,7 +285,7 @@ class _Progress:
             route=self.route,
         )
 
-    def decided(self, verdicts: list[Verdict], reading: Reading) -> Decision:
+    def decided(self, verdicts: list[Verdict], document: Any) -> Decision:
         """The decision for judged actions: the first refusal settles all of them."""
         first = _first_refusal(verdicts) or verdicts[0]
         if first.outcome is not Outcome.ALLOW and len(verdicts) > 1:
@@ -297,7 +302,7 @@ class _Progress:
             policy_version=self.policy_version,
             retry_after=first.retry_after,
             input_digest=self.digest,
-            document=reading.document,
+            document=document,
             detail=first.detail,
             route=self.route,
         )
@@ -323,7 +328,35 @@ def _tool_limits(snapshot: Snapshot, identity: Identity, verdicts: list[Verdict]
     return tuple(wanted.values())
 
 
-def _judge_action(state: _Progress, identity: Identity, action: Action, finding: Finding) -> Verdict:
+def _firewall(firewalls: Firewalls, identity: Identity, request: AgentRequest) -> ProfiledFirewall:
+    chosen = firewalls.choose(identity.agent_id, request.kind, request.context)
+    if chosen is None:
+        raise Refusal(
+            ErrorCode.POLICY_DENY, _NO_FIREWALL, detail="the route names a firewall profile that the document lacks"
+        )
+    return chosen
+
+
+def _with_document(verdicts: list[Verdict], examination: Examination) -> tuple[list[Verdict], Any]:
+    """The verdicts, and the body as it may go on: of a large one only its sanitized forms have come back."""
+    if not examination.documents:
+        return verdicts, examination.reading.document
+    profiles = {verdict.firewall for verdict in verdicts if verdict.sanitized is not None}
+    if not profiles:
+        return verdicts, None
+    if len(profiles) == 1:
+        return verdicts, examination.documents[profiles.pop()]
+    # each part of the body under another profile: there is no form of it that fits them all
+    return [_not_rewritten(verdict) if verdict.sanitized is not None else verdict for verdict in verdicts], None
+
+
+def _not_rewritten(verdict: Verdict) -> Verdict:
+    return replace(verdict, outcome=Outcome.DENY, code=ErrorCode.PROMPT_BLOCKED, reason=_NOT_SAFE, sanitized=None)
+
+
+def _judge_action(
+    state: _Progress, identity: Identity, firewall: ProfiledFirewall, action: Action, finding: Finding
+) -> Verdict:
     snapshot = state.snapshot
     needed = action.capabilities
     if action.name == TOOL_EXECUTE and action.tool is not None and Capability.TOOL_EXECUTE in needed:
@@ -332,12 +365,19 @@ def _judge_action(state: _Progress, identity: Identity, action: Action, finding:
     if missing:
         return Verdict(action, Outcome.DENY, f"missing capability: {missing}", ErrorCode.CAPABILITY_DENIED)
 
-    match, assessment = _match(snapshot.policy, identity, action, finding)
+    match, assessment = _match(snapshot.policy, identity, firewall, action, finding)
+    if match.firewall is not None:
+        named = snapshot.firewalls.get(match.firewall)
+        if named is None:
+            detail = f"rule {match.rule} names the firewall profile {match.firewall}, which the document lacks"
+            return Verdict(action, Outcome.DENY, _NO_FIREWALL, ErrorCode.POLICY_DENY, match.rule, detail=detail)
+        firewall = named
     risk = assessment.risk if assessment else None
     if match.outcome is Outcome.DENY:
-        return Verdict(action, Outcome.DENY, match.reason, ErrorCode.POLICY_DENY, match.rule, risk)
+        verdict = Verdict(action, Outcome.DENY, match.reason, ErrorCode.POLICY_DENY, match.rule, risk)
+        return _told(verdict, firewall, assessment)
     if match.outcome is Outcome.REQUIRE_APPROVAL:
-        return _approval(action, match.rule, risk, match.reason)
+        return _told(_approval(action, match.rule, risk, match.reason), firewall, assessment)
 
     if action.tool is not None:
         refusal = finding.tool_refusal
@@ -354,11 +394,25 @@ def _judge_action(state: _Progress, identity: Identity, action: Action, finding:
 
     if not finding.has_text:
         return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
-    return _judge_prompt(state, action, finding, match)
+    judged = finding.under(firewall)
+    return _told(_judge_prompt(state, firewall, action, judged, match), firewall, judged.assessment)
+
+
+def _told(verdict: Verdict, firewall: ProfiledFirewall, assessment: Assessment | None) -> Verdict:
+    """The verdict with what was found in the text, for the audit."""
+    if assessment is None or not (assessment.spans or assessment.tags):
+        return verdict
+    return replace(
+        verdict,
+        firewall=firewall.name,
+        rules=assessment.rules,
+        categories=assessment.categories,
+        tags=assessment.tags,
+    )
 
 
 def _match(
-    policy: Policy | None, identity: Identity, action: Action, finding: Finding
+    policy: Policy | None, identity: Identity, firewall: ProfiledFirewall, action: Action, finding: Finding
 ) -> tuple[Match, Assessment | None]:
     if policy is None:
         return NO_POLICY_MATCH, None
@@ -374,42 +428,46 @@ def _match(
     match = policy.evaluate(query, None)
     if match is not None:
         return match, None
-    assessment = finding.assessment if finding.has_text else Assessment(0)
+    assessment = finding.under(firewall).assessment if finding.has_text else Assessment(0)
     match = policy.evaluate(query, assessment.risk)
     return match or NO_POLICY_MATCH, assessment
 
 
-def _judge_prompt(state: _Progress, action: Action, finding: Finding, match: Match) -> Verdict:
-    snapshot, request, assessment = state.snapshot, state.request, finding.assessment
+def _judge_prompt(
+    state: _Progress, firewall: ProfiledFirewall, action: Action, judged: Judged, match: Match
+) -> Verdict:
+    request, assessment, block = state.request, judged.assessment, firewall.profile.block
     risk = assessment.risk
-    if risk < snapshot.sanitize_threshold:
+    if not firewall.rewrites(assessment):
         return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk)
     found = f"risk score {risk}; rules {', '.join(assessment.rules)}"
-    if risk >= snapshot.block_threshold:
-        # Only the check API tells the score: an agent behind the mesh could use it to search for a way around.
-        reason = (
-            f"prompt blocked: risk score {risk} >= {snapshot.block_threshold}"
-            if request.can_rewrite
-            else "prompt blocked: looks like prompt injection"
-        )
+    if firewall.blocks(assessment):
+        if assessment.reason and risk < block:
+            reason = f"prompt blocked: {assessment.reason}"
+        elif request.can_rewrite and risk >= block:
+            # Only the check API tells the score: an agent behind the mesh could use it to search for a way around.
+            reason = f"prompt blocked: risk score {risk} >= {block}"
+        else:
+            reason = "prompt blocked: looks like prompt injection"
         return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
     if request.can_rewrite:
-        return _sanitize(snapshot, action, finding, match)
-    if match.on_unrewritable == "allow":
+        return _sanitize(action, judged, match)
+    on_unrewritable = match.on_unrewritable or firewall.profile.on_unrewritable or "deny"
+    if on_unrewritable == "allow":
         return Verdict(action, Outcome.ALLOW, match.reason, None, match.rule, risk, detail=f"not rewritten: {found}")
     reason = "prompt blocked: it would have to be rewritten, which this enforcement point cannot do"
-    if match.on_unrewritable == "require_approval":
+    if on_unrewritable == "require_approval":
         return _approval(action, match.rule, risk, reason)
     return Verdict(action, Outcome.DENY, reason, ErrorCode.PROMPT_BLOCKED, match.rule, risk, detail=found)
 
 
-def _sanitize(snapshot: Snapshot, action: Action, finding: Finding, match: Match) -> Verdict:
-    clean, risk = finding.sanitized, finding.assessment.risk
-    if clean.risk >= snapshot.sanitize_threshold:
+def _sanitize(action: Action, judged: Judged, match: Match) -> Verdict:
+    clean, risk = judged.sanitized, judged.assessment.risk
+    if not clean.safe:
         return Verdict(
             action,
             Outcome.DENY,
-            "prompt blocked: it could not be made safe",
+            _NOT_SAFE,
             ErrorCode.PROMPT_BLOCKED,
             match.rule,
             risk,

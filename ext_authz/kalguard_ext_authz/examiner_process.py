@@ -48,6 +48,7 @@ _RESULTS: Final = frozenset(
         ("codes", "ErrorCode"),
         ("examination", "Examination"),
         ("examination", "Finding"),
+        ("examination", "Judged"),
         ("examination", "Sanitized"),
         ("firewall.base", "Assessment"),
         ("firewall.base", "Span"),
@@ -116,7 +117,7 @@ class ExaminerProcess:
 
     def examine(self, task: Task, deadline_seconds: float) -> Examination | Refusal:
         """What the task finds. Raises `ExaminerLost`, after which the process is gone, and `ExaminerFailed`."""
-        head = pickle.dumps((task.protocol, task.request, task.route), 5)
+        head = pickle.dumps((task.protocol, task.request, task.route, task.profiles), 5)
         answer = self._ask(task.examiner, head, task.body, deadline_seconds)
         try:
             return _read_result(answer)
@@ -267,8 +268,8 @@ def _serve(channel: socket.socket) -> None:
 def _answer(examiner: Any, head: bytes, body: bytes) -> bytes:
     from kalguard_core.examination import Task
 
-    protocol, request, route = pickle.loads(head)  # noqa: S301 - from the gate
-    return pickle.dumps(Task(examiner, protocol, request, route, body).run(), 5)
+    protocol, request, route, profiles = pickle.loads(head)  # noqa: S301 - from the gate
+    return pickle.dumps(Task(examiner, protocol, request, route, body, profiles).run(), 5)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from watchfiles import Change, awatch
 
 from kalguard_core.codes import Outcome
 from kalguard_core.documents import DocumentError
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.firewall.document import Defaults, Firewalls, pack_paths
 from kalguard_core.guard import Snapshot
 from kalguard_core.identity import (
     Authenticator,
@@ -48,6 +48,8 @@ SETTLE_SECONDS: Final = 0.05
 SETTLE_LIMIT_SECONDS: Final = 0.5  # a file that never rests must not hold up the revocations beside it
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
 _UPSTREAM: Final = "upstream:"
+FIREWALL: Final = "firewall"
+_NAMING: Final = ("policy", "routes")  # documents that name profiles of the firewall
 _log = structlog.get_logger("kalguard.reload")
 
 Contents = tuple[bytes, ...]
@@ -75,10 +77,15 @@ class _Watched:
     contents: Contents | None = field(default=None, repr=False)
     error: str = ""
     rejected: Reading | None = field(default=None, repr=False)
+    more: Callable[[bytes], tuple[Path, ...]] | None = None
+    """The files that the first one names."""
 
     def read(self) -> Contents:
         """The bytes of all files. Raises `OSError` with the path in it."""
-        return tuple(map(_read_file, self.paths))
+        contents = tuple(map(_read_file, self.paths))
+        if self.more is None or not contents:
+            return contents
+        return (*contents, *map(_read_file, self.more(contents[0])))
 
     def look(self) -> Reading:
         """What `read` finds, as a value that can be compared."""
@@ -124,19 +131,28 @@ class Documents:
         self._settings = settings
         self._metrics = metrics
         self._replace = replace
-        self._firewall = RulePackFirewall()
         self._reloading = asyncio.Lock()
+        self._kept_for_names = False  # new profiles wait until nothing names one that they lack
         default = Outcome.DENY if settings.policy_default_deny else Outcome.ALLOW
         self._watched = {
             watched.name: watched
             for watched in (
+                # before what names its profiles
+                _Watched(FIREWALL, _paths(settings.firewall_path), self._parse_firewall, more=self._packs),
                 _Watched(
                     "policy",
                     _paths(settings.policy_path),
-                    _one(lambda text, source: Policy.parse(text, source, default=default), settings.policy_path),
+                    self._naming(
+                        _one(lambda text, source: Policy.parse(text, source, default=default), settings.policy_path),
+                        settings.policy_path,
+                    ),
                 ),
                 _Watched("tools", _paths(settings.tools_path), _one(ToolCatalog.parse, settings.tools_path)),
-                _Watched("routes", _paths(settings.routes_path), _one(RouteTable.parse, settings.routes_path)),
+                _Watched(
+                    "routes",
+                    _paths(settings.routes_path),
+                    self._naming(_one(RouteTable.parse, settings.routes_path), settings.routes_path),
+                ),
                 _Watched(
                     "revocations",
                     _paths(settings.revocations_path),
@@ -189,9 +205,7 @@ class Documents:
             ),
             policy=value["policy"],
             tools=value["tools"] or ToolCatalog.empty(),
-            firewall=self._firewall,
-            block_threshold=settings.prompt_block_threshold,
-            sanitize_threshold=settings.prompt_sanitize_threshold,
+            firewalls=value[FIREWALL],
             tool_rate_limit=settings.tool_rate_limit,
             attempt_limit=settings.agent_rate_limit,
         )
@@ -200,7 +214,13 @@ class Documents:
         """Look at every file now. Never raises; a bad file is reported and changes nothing."""
         async with self._reloading:
             readings = await self._settled()
-            results = {name: await self._apply(watched, readings[name]) for name, watched in self._watched.items()}
+            results = {FIREWALL: await self._apply_firewall(readings)}
+            for name, watched in self._watched.items():
+                if name != FIREWALL:
+                    results[name] = await self._apply(watched, readings[name])
+            if self._kept_for_names and any(results[name].changed for name in _NAMING):
+                self._watched[FIREWALL].rejected = None  # what kept it back may be gone
+                results[FIREWALL] = await self._apply_firewall(readings)
             if any(result.changed for name, result in results.items() if not name.startswith(_UPSTREAM)):
                 self._replace(self.snapshot())
             return results
@@ -309,6 +329,25 @@ class Documents:
             readings = again
         return readings
 
+    async def _apply_firewall(self, readings: Mapping[str, Reading]) -> ReloadResult:
+        """Put new profiles into force, unless a document that stays as it is names one that would be gone."""
+        firewall = self._watched[FIREWALL]
+        before = firewall.value, firewall.contents, firewall.version
+        result = await self._apply(firewall, readings[FIREWALL])
+        self._kept_for_names = self._kept_for_names and firewall.rejected is not None
+        if not result.changed:
+            return result
+        for name in _NAMING:
+            watched = self._watched[name]
+            if watched.rejected is not None and watched.rejected == readings[name]:
+                watched.rejected = None  # it may have been refused for a profile that is there now
+            problem = self._missing_profile(watched.value, watched.paths)
+            if problem and watched.knows(readings[name]):
+                firewall.value, firewall.contents, firewall.version = before
+                self._kept_for_names = True
+                return self._refuse(firewall, readings[FIREWALL], problem)
+        return result
+
     async def _apply(self, watched: _Watched, reading: Reading) -> ReloadResult:
         """Put `reading` into force, or say why not."""
         if reading == watched.contents:
@@ -340,6 +379,44 @@ class Documents:
         self._metrics.reloaded(watched.name, "failed")
         self._metrics.document(watched.name, watched.version, degraded=True)
         return ReloadResult(False, problem, watched.version)
+
+    def _packs(self, document: bytes) -> tuple[Path, ...]:
+        """The rule packs that a firewall document names, relative to it."""
+        path = self._settings.firewall_path
+        assert path is not None
+        return tuple(path.parent / name for name in pack_paths(document.decode("utf-8", "replace"), str(path)))
+
+    def _parse_firewall(self, contents: Contents) -> Firewalls:
+        settings = self._settings
+        defaults = Defaults(settings.prompt_block_threshold, settings.prompt_sanitize_threshold)
+        if not contents:
+            return Firewalls.built_in(defaults)
+        texts = [content.decode("utf-8") for content in contents]
+        packs = tuple(zip(map(str, self._packs(contents[0])), texts[1:], strict=True))
+        return Firewalls.parse(texts[0], str(settings.firewall_path), packs, defaults)
+
+    def _missing_profile(self, document: Any, paths: Sequence[Path]) -> str:
+        """What is wrong about the profiles that a document names; "" if nothing is."""
+        known = self._watched[FIREWALL].value.names
+        for wanted, line in document.firewalls.items() if document is not None else ():
+            if wanted not in known:
+                return (
+                    f"{', '.join(map(str, paths))}:{line}: firewall: there is no profile {wanted!r} "
+                    f"(KALGUARD_FIREWALL_PATH): known are {', '.join(sorted(known))}"
+                )
+        return ""
+
+    def _naming(self, parse: Callable[[Contents], Any], path: Path | None) -> Callable[[Contents], Any]:
+        """`parse`, and that what is read names no profile that is not there."""
+
+        def parse_contents(contents: Contents) -> Any:
+            document = parse(contents)
+            problem = self._missing_profile(document, _paths(path))
+            if problem:
+                raise ValueError(problem)
+            return document
+
+        return parse_contents
 
     def _setting(self, watched: _Watched, error: OSError) -> str:
         """The variable that names the file of `error`."""

@@ -204,6 +204,9 @@ class Settings(BaseModel):
     routes_path: Path | None = Field(
         None, description="Route table, for meshes that send no context extensions; see docs/istio.md."
     )
+    firewall_path: Path | None = Field(
+        None, description="Firewall document: profiles, phrases, sensitive data; without one the built-in profiles."
+    )
     tool_rate_limit: int | None = Field(
         None, ge=1, description="Tool calls of one agent in a minute; no limit when empty."
     )
@@ -212,8 +215,12 @@ class Settings(BaseModel):
     )
     agent_max_calls: int = Field(256, ge=1, description="Calls of one agent in flight.")
     agent_max_bytes: int = Field(32 * MIB, ge=64 * 1024, description="Body bytes of one agent in flight.")
-    prompt_block_threshold: int = Field(70, ge=1, le=100, description="Risk from which a prompt is blocked.")
-    prompt_sanitize_threshold: int = Field(50, ge=1, le=100, description="Risk from which a prompt is rewritten.")
+    prompt_block_threshold: int = Field(
+        70, ge=1, le=100, description="Risk from which a prompt is blocked, in the profile `standard`."
+    )
+    prompt_sanitize_threshold: int = Field(
+        50, ge=1, le=100, description="Risk from which a prompt is rewritten, in the profile `standard`."
+    )
 
     # -- bodies -------------------------------------------------------------------------------------------
     max_body_bytes: int = Field(5 * MIB, ge=1024, le=64 * MIB, description="Largest body in bytes; more is a 413.")
@@ -234,6 +241,10 @@ class Settings(BaseModel):
     audit_checkpoint_seconds: float = Field(60.0, gt=0, description="Seconds between two checkpoints at most.")
     audit_memory_events: int = Field(10_000, ge=1, description="Events that the memory sink remembers.")
     state_path: Path | None = Field(None, description="Directory of instance id and keys. Else <audit log>.state.")
+    cache_dir: Path | Literal["off"] | None = Field(
+        None,
+        description="Directory of compiled firewall rules, or off. Else the service's cache directory, or the user's.",
+    )
 
     # -- the process --------------------------------------------------------------------------------------
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level.")

@@ -17,8 +17,8 @@ from kalguard_core import guard as guard_module
 from kalguard_core.action import Action, Message
 from kalguard_core.audit.event import events_of
 from kalguard_core.decision import Decision
-from kalguard_core.examination import AtOnce, Examination, Examiner, Finding, Task
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.examination import AtOnce, Examination, Finding, Task
+from kalguard_core.firewall.document import Firewalls
 from kalguard_core.guard import LARGE_BODY_BYTES, Guard, Snapshot
 from kalguard_core.identity import Identity
 from kalguard_core.inflight import InFlight
@@ -28,7 +28,7 @@ from kalguard_core.tools import SlidingWindowStore, ToolCatalog
 from kalguard_core.wire.json import Encoded, encode_json
 from kalguard_core.wire.registry import PROTOCOLS
 
-FIREWALL = RulePackFirewall()
+FIREWALLS = Firewalls.built_in()
 POLICY = Policy.parse(
     """
 rules:
@@ -91,7 +91,7 @@ class Elsewhere(AtOnce):
 def decide(kind: str, path: str, body: bytes) -> tuple[Decision, list[dict[str, Any]], bytes]:
     """The decision, its audit events and its answer."""
     guard = Guard(
-        Snapshot(Everyone(), POLICY, TOOLS, FIREWALL),  # type: ignore[arg-type]
+        Snapshot(Everyone(), POLICY, TOOLS, FIREWALLS),  # type: ignore[arg-type]
         protocols=PROTOCOLS,
         limits=SlidingWindowStore(),
         inflight=InFlight(10, 1 << 30),
@@ -243,11 +243,12 @@ def test_any_body_is_decided_the_same_way_on_both_ways(case: tuple[tuple[str, st
 def test_a_settled_finding_answers_for_each_rule_once_and_keeps_no_text() -> None:
     texts = tuple(Message("user", f"{ATTACK}. {MIDDLING}.") for _ in range(50))
     action = Action("prompt:check", (), messages=texts)
-    finding, untouched = Finding(action, FIREWALL, TOOLS), Finding(action, FIREWALL, TOOLS)
-    finding.settle(Examiner(FIREWALL, TOOLS, 50, 70), can_rewrite=False)
-    assert finding.assessment.risk == untouched.assessment.risk
-    assert finding.assessment.rules == untouched.assessment.rules
-    assert len(finding.assessment.spans) == len(finding.assessment.rules) < len(untouched.assessment.spans)
+    finding, untouched = Finding(action, TOOLS), Finding(action, TOOLS)
+    finding.settle([FIREWALLS.default], can_rewrite=False)
+    settled, fresh = finding.under(FIREWALLS.default).assessment, untouched.under(FIREWALLS.default).assessment
+    assert settled.risk == fresh.risk
+    assert settled.rules == fresh.rules
+    assert len(settled.spans) == len(settled.rules) < len(fresh.spans)
     assert ATTACK.encode() not in pickle.dumps(finding)
 
 

@@ -17,6 +17,7 @@ from kalguard_core.codes import STATUS, ErrorCode, Outcome
 from kalguard_core.decision import Decision, Reply
 from kalguard_core.examination import AtOnce, Examination, Task
 from kalguard_core.firewall import Assessment, Span
+from kalguard_core.firewall.document import Firewalls
 from kalguard_core.guard import Guard, PipelineFailure, Snapshot, is_heavy
 from kalguard_core.identity import Identity
 from kalguard_core.inflight import InFlight
@@ -135,7 +136,7 @@ def a_guard(protocol: Protocol, *, capabilities: frozenset[str] = ALL, **options
         authenticator=Identities(capabilities),  # type: ignore[arg-type]
         policy=options.pop("policy", Policy.parse(POLICY, "policy.yaml")),
         tools=ToolCatalog.parse(TOOLS, "tools.yaml"),
-        firewall=options.pop("firewall", None) or Firewall(),
+        firewalls=options.pop("firewalls", None) or Firewalls.of(options.pop("firewall", None) or Firewall()),
         attempt_limit=options.pop("attempt_limit", None),
         tool_rate_limit=options.pop("tool_rate_limit", None),
     )

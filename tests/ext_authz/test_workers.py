@@ -20,6 +20,7 @@ import pytest
 
 from kalguard_core.codes import ErrorCode
 from kalguard_core.examination import Examination, Examiner, Task
+from kalguard_core.firewall.document import Firewalls
 from kalguard_core.request import AgentRequest, Refusal
 from kalguard_core.tools import ToolCatalog
 from kalguard_core.wire.registry import PROTOCOLS
@@ -28,13 +29,13 @@ from kalguard_ext_authz.examiner_process import ExaminerFailed, _read_result
 from kalguard_ext_authz.workers import FairThread, LargeBodyWorker
 from naughty_protocol import ROUTE, Deaf, Naughty
 
-FIREWALL = Deaf()
+FIREWALLS = Firewalls.of(Deaf())
 TOOLS = ToolCatalog.parse("tools: {search: {schema: {query: {type: string, required: true}}}}", "tools.yaml")
 
 
 def naughty(body: str, tools: ToolCatalog = TOOLS) -> Task:
     request = AgentRequest("id", "naughty", "POST", "h", "/", {}, 0.0, 0.0, context={})
-    return Task(Examiner(FIREWALL, tools, 50, 70), Naughty(), request, ROUTE, body.encode())
+    return Task(Examiner(FIREWALLS, tools), Naughty(), request, ROUTE, body.encode())
 
 
 @contextlib.asynccontextmanager
@@ -159,7 +160,7 @@ async def test_a_body_finds_a_process_that_was_prepared_for_its_catalog() -> Non
     changed = ToolCatalog.parse("tools: {search: {schema: {query: {type: integer}}}}", "tools.yaml")
     async with a_worker() as worker:
         for tools in (TOOLS, TOOLS, changed):
-            worker.prepare(Examiner(FIREWALL, tools, 50, 70))
+            worker.prepare(Examiner(FIREWALLS, tools))
         async with asyncio.timeout(20):
             while worker.pid is None:
                 await asyncio.sleep(0.01)
@@ -230,7 +231,7 @@ async def test_a_changed_catalog_and_changed_thresholds_are_used_from_the_next_b
     api = PROTOCOLS["api"]
     async with a_worker() as worker:
         for tools, allowed in ((TOOLS, True), (ToolCatalog.empty(), False), (TOOLS, True)):
-            task = Task(Examiner(FIREWALL, tools, 50, 70), api, request, api.route(request), body)
+            task = Task(Examiner(FIREWALLS, tools), api, request, api.route(request), body)
             _, result = await worker.examine("a", task, lambda _: "")
             assert isinstance(result, Examination)
             assert (result.findings[0].tool_refusal is None) is allowed

@@ -22,7 +22,6 @@ from msgspec.structs import replace
 from kalguard_core.action import Action, Message
 from kalguard_core.decision import Decision, Reply
 from kalguard_core.examination import examine
-from kalguard_core.firewall import RulePackFirewall
 from kalguard_core.request import AgentRequest, BufferedBody, Refusal
 from kalguard_core.wire.encoding import decoded
 from kalguard_core.wire.registry import PROTOCOLS
@@ -30,7 +29,6 @@ from permissive_guard import guard, token
 from smuggling_cases import HARMLESS, STEPS, all_cases
 
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "document", "file", "unread"})
-_FIREWALL: Final = RulePackFirewall()
 # Above this, the whole pipeline is not asked: the fuzzer is to try many bodies rather than a few large ones.
 _SMALL: Final = 64 * 1024
 _SEGMENTS: Final = (
@@ -338,7 +336,7 @@ def _actions(request: AgentRequest) -> tuple[Action, ...]:
     assert isinstance(request.body, BufferedBody)
     body = request.body.data if route.reads_body else b""
     plain = decoded(request.headers, body) if body else b""
-    return examine(_FIREWALL, guard().snapshot.tools, protocol, request, route, plain).reading.actions
+    return examine(guard().snapshot.tools, protocol, request, route, plain).reading.actions
 
 
 def _check_actions(kind: str, actions: tuple[Action, ...]) -> None:

@@ -8,7 +8,7 @@ import jwt
 
 from kalguard_core.decision import Decision
 from kalguard_core.examination import AtOnce
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.firewall.document import Firewalls
 from kalguard_core.guard import Guard, Snapshot
 from kalguard_core.identity import Authenticator, KeySet, PrincipalMap, Revocations, TokenVerifier
 from kalguard_core.inflight import InFlight
@@ -48,7 +48,7 @@ def guard_by(policy_text: str, tools_text: str) -> Guard:
     policy = Policy.parse(policy_text, "policy.yaml")
     tools = ToolCatalog.parse(tools_text, "tools.yaml")
     snapshot = Snapshot(
-        Authenticator(TokenVerifier(keys), Revocations.none(), PrincipalMap.none()), policy, tools, RulePackFirewall()
+        Authenticator(TokenVerifier(keys), Revocations.none(), PrincipalMap.none()), policy, tools, Firewalls.built_in()
     )
     return guard_of(snapshot)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +67,21 @@ def risk_level(risk: int) -> str:
     if risk < 80:
         return "high"
     return "critical"
+
+
+def risk_of(spans: Iterable[Span]) -> int:
+    """Noisy-or of the heaviest span of each category, 0-100: different signals add up, many views of one do not.
+
+    Whole numbers, so the order does not matter.
+    """
+    heaviest: dict[str, int] = {}
+    for span in spans:
+        heaviest[span.category] = max(span.weight, heaviest.get(span.category, 0))
+    safe, scale = 1, 1
+    for weight in heaviest.values():
+        safe *= 100 - weight
+        scale *= 100
+    return 100 * (scale - safe) // scale
 
 
 class PromptFirewall(Protocol):

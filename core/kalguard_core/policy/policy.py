@@ -29,6 +29,8 @@ class Policy:
         self.default_line: Final = default_line
         self.version: Final = version
         """First 12 hex digits of the SHA-256 of the text."""
+        self.firewalls: Final = {rule.match.firewall: rule.line for rule in reversed(rules) if rule.match.firewall}
+        """Names of the firewall profiles that rules ask for, and the line of the first rule that does."""
         self._all = (1 << len(rules)) - 1
         self._answers = [rule.match for rule in rules]
         self._by_key = _indexes(rules)

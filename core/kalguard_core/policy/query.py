@@ -37,14 +37,17 @@ class PolicyQuery(Struct, frozen=True):
 class Match:
     """What the policy says. `rule`: id of the rule that decided, None for the default.
 
-    `on_unrewritable`: what becomes of an allowed prompt that must be rewritten by a transport that can't.
+    `on_unrewritable`: what becomes of an allowed prompt that must be rewritten by a transport that can't; None if the
+    rule does not say (a denial, unless the firewall's profile says otherwise). `firewall`: name of the profile under
+    which an allowed prompt is judged, None for that of its route and agent.
     """
 
     outcome: Outcome
     rule: str | None
     reason: str
-    on_unrewritable: OnUnrewritable = "deny"
+    on_unrewritable: OnUnrewritable | None = None
+    firewall: str | None = None
 
 
-NO_POLICY_MATCH: Final = Match(Outcome.DENY, None, "no policy loaded; fail closed")
+NO_POLICY_MATCH: Final = Match(Outcome.DENY, None, "no policy loaded; fail closed", "deny")
 """The answer while there is no policy."""

@@ -39,9 +39,10 @@ class RuleDocument(_PolicyModel):
     match: dict[str, Any] = Field(default_factory=dict)
     decision: _Decision
     reason: _Text | None = None
-    on_unrewritable: OnUnrewritable = Field(
-        default="deny", validation_alias=AliasChoices("onUnrewritable", "on_unrewritable")
+    on_unrewritable: OnUnrewritable | None = Field(
+        default=None, validation_alias=AliasChoices("onUnrewritable", "on_unrewritable")
     )
+    firewall: _Id | None = None
     description: str = ""
 
 
@@ -86,10 +87,16 @@ class Rule:
 def read_rule(document: RuleDocument, index: int, place: Place) -> Rule:
     """The rule at `index`. Raises `DocumentError`."""
     rule_id = document.id if document.id is not None else f"rule-{index}"
+    if document.firewall is not None and document.decision != "allow":
+        raise place.at("firewall").error("belongs to a rule that allows: nothing else is judged by a firewall")
     return Rule(
         id=rule_id,
         match=Match(
-            Outcome(document.decision), rule_id, document.reason or f"rule: {rule_id}", document.on_unrewritable
+            Outcome(document.decision),
+            rule_id,
+            document.reason or f"rule: {rule_id}",
+            document.on_unrewritable,
+            document.firewall,
         ),
         conditions=_read_match(document.match, place.at("match")),
         line=place.line,

@@ -16,6 +16,7 @@ from msgspec import Struct
 from pydantic import Field
 
 from ..documents import Document, Path, StrictModel
+from ..firewall.document import HOST_KEY, ROUTE_KEY
 from ..request import Refusal
 from .address import read_host, read_path
 from .registry import PROTOCOLS
@@ -37,6 +38,7 @@ class _RouteDocument(StrictModel):
     authority: str | None = None
     base: str | None = None
     transport: str | None = Field(default=None, min_length=1)
+    firewall: str | None = Field(default=None, min_length=1)
     internal: bool = False
     intercepted: list[str] = Field(default_factory=list)
 
@@ -74,7 +76,7 @@ class TableRoute(Struct, frozen=True):
 class RouteTable:
     """All entries, in order. Immutable."""
 
-    __slots__ = ("_anywhere", "_by_host", "routes", "version")
+    __slots__ = ("_anywhere", "_by_host", "firewalls", "routes", "version")
 
     def __init__(self, routes: Sequence[TableRoute], version: str) -> None:
         self.routes = tuple(routes)
@@ -83,6 +85,13 @@ class RouteTable:
         self._by_host = {
             host: tuple(route for route in routes if route.host is None or _fits(route.host, host)) for host in hosts
         }
+        self.firewalls = {
+            route.context[key]: route.line
+            for route in reversed(self.routes)
+            for key in (ROUTE_KEY, HOST_KEY)
+            if key in route.context
+        }
+        """Names of the firewall profiles that entries ask for, and the line of the first that does."""
         self._anywhere = tuple(route for route in routes if route.host is None or route.host.startswith("*"))
 
     @classmethod
@@ -163,7 +172,13 @@ def _route(document: Document, place: Path, entry: _RouteDocument, guarded: str)
         raise document.error((*place, "base"), "belongs to an authority")
     if entry.internal:
         context["internal"] = "true"
-    named = {"upstream": entry.upstream, "server": entry.server, "transport": entry.transport}
+    named = {
+        "upstream": entry.upstream,
+        "server": entry.server,
+        "transport": entry.transport,
+        # the Host is the agent's to write: what was chosen by it alone may only make things stricter
+        (HOST_KEY if entry.destination is None else ROUTE_KEY): entry.firewall,
+    }
     context.update({key: text for key, text in named.items() if text is not None})
     if entry.intercepted:
         for index, tunnelled in enumerate(entry.intercepted):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kalguard_core.codes import Capability
 from kalguard_core.decision import Decision
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.firewall.document import Firewalls
 from kalguard_core.guard import Guard, Snapshot
 from kalguard_core.identity import Identity
 from kalguard_core.policy import Policy
@@ -56,7 +56,7 @@ def a_guard() -> Guard:
         authenticator=Agent(),  # type: ignore[arg-type]
         policy=Policy.parse(POLICY, "policy.yaml"),
         tools=ToolCatalog.parse(TOOLS, "tools.yaml"),
-        firewall=RulePackFirewall(),
+        firewalls=Firewalls.built_in(),
     )
     return guard_of(snapshot)
 

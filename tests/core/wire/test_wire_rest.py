@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kalguard_core.action import Action
 from kalguard_core.codes import ErrorCode
 from kalguard_core.examination import AtOnce, Examiner, Task, examine
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.firewall.document import Firewalls
 from kalguard_core.request import Refusal
 from kalguard_core.tools import ToolCatalog
 from kalguard_core.wire.encoding import decoded
@@ -45,7 +45,7 @@ tools:
 """,
     "tools.yaml",
 )
-FIREWALL = RulePackFirewall()
+FIREWALLS = Firewalls.built_in()
 ROUTE = {"authority": "api.example.com", "prefix": "/shop", "base": "", "server": "shop"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 PARTS = {"content-type": "multipart/form-data; boundary=XX"}
@@ -72,7 +72,7 @@ def call(
     protocol = PROTOCOLS["rest"]
     route = protocol.route(asked)
     (action,) = examine(
-        FIREWALL, TOOLS, protocol, asked, route, decoded(asked.headers, data if route.reads_body else b"")
+        TOOLS, protocol, asked, route, decoded(asked.headers, data if route.reads_body else b"")
     ).reading.actions
     return action
 
@@ -335,7 +335,7 @@ async def test_a_large_body_is_read_with_the_same_catalog() -> None:
     body = json.dumps({"text": "x" * 100_000}).encode()
     asked = request("rest", NOTES, headers=JSON, context={"authority": "api.example.com"})
     protocol = PROTOCOLS["rest"]
-    task = Task(Examiner(FIREWALL, TOOLS, 50, 70), protocol, asked, protocol.route(asked), body)
+    task = Task(Examiner(FIREWALLS, TOOLS), protocol, asked, protocol.route(asked), body)
     _, found = await AtOnce().examine("agent", task, lambda _: "digest")
     assert not isinstance(found, Refusal)
     assert found.reading.actions[0].tool == "add_note"

@@ -1,0 +1,279 @@
+"""An operator's own words: phrases and patterns that are blocked, replaced or noted, whatever the risk is.
+
+Rules of this file:
+- Every way in which a model may read the text is looked at (see `views`): folded, with hidden characters as nothing and
+  as spaces, decoded, messages of one role read on. A phrase is a list of words: what stands between them makes no
+  difference.
+- Everything is linear in the text: words are looked up in a tree of at most `MAX_WORDS` levels, patterns are RE2's.
+- An exception excuses its own rule, and only what lies wholly inside of it: it never opens a way around another rule.
+- More matches than an honest text has are not listed, they block.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import re2
+
+from ..action import Message
+from .decode import WALL
+from .fold import fold
+from .views import views
+
+Effect = Literal["block", "sanitize", "tag"]
+MARKER: Final = "[REDACTED:phrase]"
+
+MAX_WORDS: Final = 32
+MAX_MATCHES: Final = 256
+MAX_PATTERN: Final = 1000
+
+_BLOCK: Final = 1 << 16
+_WORD: Final = re.compile(rb"[0-9A-Za-z\x00\x80-\xff]+")
+_TO_WORDS: Final = bytes(byte if _WORD.match(bytes([byte])) else 0x20 for byte in range(0x100)).lower()
+_BETWEEN: Final = r"[^0-9A-Za-z\x{80}-\x{10ffff}]*"
+_PATTERN_MEMORY: Final = 4 << 20  # what RE2 may use for one pattern; a small one needs some KB
+
+
+class PatternError(ValueError):
+    """A pattern or phrase that can't be used. `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseRule:
+    """One content rule: `texts`, any of which is looked for, or a `pattern` (RE2 syntax).
+
+    `whole_words`: False to find `texts` inside longer words too (or in scripts that put no spaces between words).
+    `roles`: of the messages that it is about; None for all. `message`: what an agent is told, "" for the usual words.
+    """
+
+    id: str
+    effect: Effect
+    category: str = "content"
+    texts: tuple[str, ...] = ()
+    pattern: str | None = None
+    exceptions: tuple[str, ...] = ()
+    whole_words: bool = True
+    roles: frozenset[str] | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseMatch:
+    """Characters `start` to `end` (exclusive) of message `message` are what `rule` looks for."""
+
+    rule: PhraseRule
+    message: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseMatches:
+    """All matches; `flooded`: there are more of them than are listed."""
+
+    matches: tuple[PhraseMatch, ...] = ()
+    flooded: bool = False
+
+
+NOTHING: Final = PhraseMatches()
+
+
+class Phrases:
+    """Content rules, ready to be looked for. Immutable; safe to use from any thread.
+
+    Raises `PatternError` for a rule that can't be used; `index` of it says which.
+    """
+
+    def __init__(self, rules: Sequence[PhraseRule]) -> None:
+        self.rules = tuple(rules)
+        self._tree: dict[bytes, Any] = {}  # word -> subtree; b"" -> what ends here
+        self._patterns: list[tuple[PhraseRule, bool, Any]] = []
+        for rule in rules:
+            self._add(rule)
+        self._first_words = frozenset(self._tree)
+        # one look for all of them; where they are too much for RE2 together, each is looked for by itself
+        self._any = _together([pattern for _, _, pattern in self._patterns])
+
+    def find(self, messages: Sequence[Message]) -> PhraseMatches:
+        """What is found in these messages, in their order."""
+        if not self.rules or not messages:
+            return NOTHING
+        found: dict[tuple[str, int, int, int], PhraseMatch] = {}
+        count = 0
+        for view in views(messages).views:
+            excused: list[PhraseMatch] = []
+            here: list[PhraseMatch] = []
+            for rule, exception, start, end in self._matches(view.data):
+                count += 1
+                if count > MAX_MATCHES:
+                    return PhraseMatches(_sorted(found.values()), True)
+                for place in view.places(start, end):
+                    if rule.roles is None or messages[place[0]].role in rule.roles:
+                        (excused if exception else here).append(PhraseMatch(rule, *place))
+            for match in here:
+                if not any(_excuses(exception, match) for exception in excused):
+                    found[match.rule.id, match.message, match.start, match.end] = match
+        if not found:
+            return NOTHING
+        own = {match.message: _markers(messages[match.message].text) for match in found.values()}
+        return PhraseMatches(_sorted(match for match in found.values() if not _inside(match, own[match.message])))
+
+    def _add(self, rule: PhraseRule) -> None:
+        if rule.pattern is not None:
+            self._patterns.append((rule, False, compile_pattern(rule.pattern)))
+        for texts, exception in ((rule.texts, False), (rule.exceptions, True)):
+            for text in texts:
+                words = words_of(text)
+                if not words:
+                    raise PatternError("holds no word: letters or digits")
+                if len(words) > MAX_WORDS:
+                    raise PatternError(f"has {len(words)} words: at most {MAX_WORDS} are looked for")
+                if rule.whole_words or exception:
+                    node = self._tree
+                    for word in words:
+                        node = node.setdefault(word, {})
+                    node.setdefault(b"", []).append((rule, exception))
+                else:
+                    self._patterns.append((rule, False, _compiled(_BETWEEN.join(map(_literal, words)))))
+
+    def _matches(self, data: bytes) -> Iterator[tuple[PhraseRule, bool, int, int]]:
+        """(rule, whether it is an exception, start, end) of all that is found in one reading."""
+        if self._first_words and self._may_hold(data):
+            yield from self._words(data)
+        if not self._patterns:
+            return
+        offset = 0
+        for part in data.split(WALL):  # so that no pattern reaches over it
+            if part and (self._any is None or self._any.search(part) is not None):
+                for rule, exception, pattern in self._patterns:
+                    for match in pattern.finditer(part):
+                        start, end = match.span()
+                        if start < end:
+                            yield rule, exception, offset + start, offset + end
+            offset += len(part) + len(WALL)
+
+    def _may_hold(self, data: bytes) -> bool:
+        offset = 0
+        while offset < len(data):
+            block = data[offset : offset + _BLOCK].translate(_TO_WORDS)
+            if len(block) == _BLOCK:
+                block = block[: block.rfind(b" ") + 1] or block  # not in the middle of a word
+            if not self._first_words.isdisjoint(block.split()):
+                return True
+            offset += len(block)
+        return False
+
+    def _words(self, data: bytes) -> Iterator[tuple[PhraseRule, bool, int, int]]:
+        begun: list[tuple[dict[bytes, Any], int]] = []  # where in the tree, and where in the text it began
+        for word in _WORD.finditer(data):
+            key = word.group().lower()
+            going: list[tuple[dict[bytes, Any], int]] = []
+            for node, start in (*begun, (self._tree, word.start())):
+                after = node.get(key)
+                if after is not None:
+                    going.append((after, start))
+                    for rule, exception in after.get(b"", ()):
+                        yield rule, exception, start, word.end()
+            begun = going
+
+
+def places_of(matches: Iterable[PhraseMatch]) -> dict[int, list[tuple[int, int]]]:
+    """The places to replace, by message, in order; overlapping and touching ones joined."""
+    places: dict[int, list[tuple[int, int]]] = {}
+    for match in matches:
+        places.setdefault(match.message, []).append((match.start, match.end))
+    joined: dict[int, list[tuple[int, int]]] = {}
+    for message, spans in places.items():
+        kept: list[tuple[int, int]] = []
+        for start, end in sorted(spans):
+            if kept and start <= kept[-1][1]:
+                kept[-1] = (kept[-1][0], max(end, kept[-1][1]))
+            else:
+                kept.append((start, end))
+        joined[message] = kept
+    return joined
+
+
+def words_of(text: str) -> list[bytes]:
+    """The words of a phrase, as they are looked for."""
+    return [word.lower() for word in _WORD.findall(fold(text).data)]
+
+
+def compile_pattern(pattern: str) -> Any:
+    """A pattern for folded text, case ignored. Raises `PatternError`."""
+    if len(pattern) > MAX_PATTERN:
+        raise PatternError(f"is longer than {MAX_PATTERN} characters")
+    compiled = _compiled(pattern)
+    if compiled.search(b"") is not None:
+        raise PatternError("matches the empty text, so it would match everywhere")
+    return compiled
+
+
+def _options() -> Any:
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    options.max_mem = _PATTERN_MEMORY
+    return options
+
+
+def _compiled(pattern: str) -> Any:
+    try:
+        return re2.compile(_folded(pattern).encode("utf-8", "replace"), options=_options())
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        raise PatternError(f"is no regular expression that RE2 reads: {text}") from None
+
+
+def _together(patterns: Sequence[Any]) -> Any:
+    if len(patterns) < 2:
+        return None
+    joined = b"|".join(b"(?:" + pattern.pattern + b")" for pattern in patterns)
+    try:
+        return re2.compile(joined, options=_options())
+    except re2.error:
+        return None
+
+
+def _folded(pattern: str) -> str:
+    """A pattern with each letter beyond ASCII as it is in folded text, and none of them as an operator."""
+    return "".join(
+        char if char.isascii() else re2.escape(fold(char).data.decode("utf-8", "replace")) for char in pattern
+    )
+
+
+def _literal(word: bytes) -> str:
+    return word.decode("utf-8", "replace")  # words hold no character that means something in a pattern
+
+
+def _markers(text: str) -> list[int]:
+    """Where our marker begins: an operator's phrase about redaction must not find in it what we have put there."""
+    places = []
+    at = text.find(MARKER)
+    while at >= 0:
+        places.append(at)
+        at = text.find(MARKER, at + len(MARKER))
+    return places
+
+
+def _sorted(matches: Iterable[PhraseMatch]) -> tuple[PhraseMatch, ...]:
+    return tuple(sorted(matches, key=lambda match: (match.message, match.start, match.end, match.rule.id)))
+
+
+def _inside(match: PhraseMatch, markers: Sequence[int]) -> bool:
+    before = bisect_right(markers, match.start) - 1
+    return before >= 0 and match.end <= markers[before] + len(MARKER)
+
+
+def _excuses(exception: PhraseMatch, match: PhraseMatch) -> bool:
+    return (
+        exception.rule is match.rule
+        and exception.message == match.message
+        and exception.start <= match.start
+        and match.end <= exception.end
+    )
