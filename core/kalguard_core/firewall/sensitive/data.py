@@ -1,0 +1,470 @@
+"""Finds secrets and personal data in messages, and replaces them.
+
+Rules of this file:
+- A finding is a place and a kind. No value leaves this file, not in an error either.
+- Text is read as it is written, and again without invisible characters, so that neither a zero-width space in a
+  card number nor one glued to a key hides it. All messages are read at once, with a NUL between them.
+- A placeholder (`[EMAIL_1]`) is a wall like that: nothing is found in it, nor across it. Numbers that the text already
+  has are never given to another value.
+- Where findings of modes that act overlap, they are one, over all that any of them covers: half a secret is not left
+  because the other half looked like something else. Its kind is that of the strictest, then longest, then surest.
+- What is looked at is bounded. More candidates than that are a finding of their own (`flood`), which is refused
+  where the policy would have acted on them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import Any, Final
+
+import re2
+from msgspec.structs import replace
+
+from ...action import Message
+from ...wire.text import NAME, is_decoded
+from .base import ANY, FLOOD_KIND, ROLES, Candidate, Detector, Finding, Mode, SensitivePolicy, Verdict
+from .reading import OTHER, UNSEEN, Reading, read, seen
+from .registry import BY_ID, BY_KIND, DETECTORS, GROUPS
+from .sieve import Backend, HyperscanSieve, Sieve, compiled, sieve
+
+MAX_CANDIDATES: Final = 20_000
+"""Of kinds that a policy acts on, in all messages of a request together."""
+MAX_TAGGED: Final = 2_000
+"""Of kinds that are only recorded."""
+MAX_RECORDED: Final = 64
+"""Findings of one detector that are recorded, if nothing else is done about them."""
+WITHHELD: Final = "[REDACTED:sensitive]"
+
+_WALL: Final = b"\0"
+_ROUNDS: Final = 8
+_BEYOND: Final = 512  # bytes behind the reach of a context that its value may end in
+_SURE: Final = {"high": 2, "medium": 1, "low": 0}
+_PLACEHOLDER: Final = r"\[([A-Z][A-Z0-9_]{1,40})_([0-9]{1,5})\]"
+_ORDER: Final = {detector.id: index for index, detector in enumerate(DETECTORS)}
+_LABELS: Final = {kind.upper().replace("-", "_"): kind for kind in BY_KIND}
+_ADDRESS_KINDS: Final = frozenset({"ipv4", "ipv4-private", "ipv6", "ipv6-private"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A value at characters `start` to `end` of a message."""
+
+    start: int
+    end: int
+    detector: Detector
+    severity: int
+
+    @property
+    def rank(self) -> tuple[int, int, int, bool, int]:
+        return (
+            self.severity,
+            self.end - self.start,
+            _SURE[self.detector.confidence],
+            self.detector.context is not None,
+            -_ORDER.get(self.detector.id, 0),
+        )
+
+
+class _Patterns:
+    """What is compiled once and shared by all policies."""
+
+    def __init__(self, backend: Backend, serialized: bytes | None) -> None:
+        self.sieve: Sieve = sieve(_sieve_patterns(), backend, serialized)
+        self._compiled: dict[str, Any] = {}
+
+    def __getitem__(self, pattern: str) -> Any:
+        # on first use: most of them are never asked for
+        known = self._compiled.get(pattern)
+        if known is None:
+            known = self._compiled[pattern] = compiled(pattern)
+        return known
+
+
+def _sieve_patterns() -> tuple[str, ...]:
+    return (*(detector.context or detector.pattern for detector in DETECTORS), _PLACEHOLDER)
+
+
+@cache
+def _patterns(backend: Backend, serialized: bytes | None) -> _Patterns:
+    return _Patterns(backend, serialized)
+
+
+def compile_sieve() -> bytes:
+    """The patterns of all detectors as Hyperscan keeps them, for `SensitiveData(compiled=...)`.
+
+    Good for this version of Hyperscan and this kind of CPU only. Raises `ImportError` where there is none.
+    """
+    return HyperscanSieve(_sieve_patterns()).serialized()
+
+
+class SensitiveData:
+    """The detectors under a policy. Safe to use from any thread.
+
+    `compiled`: what `compile_sieve` gave, to start faster. `backend`: "auto" is Hyperscan where it is installed.
+    Raises `ValueError` for a policy with a kind, role, network or pattern that does not exist.
+    """
+
+    def __init__(self, policy: SensitivePolicy, *, compiled: bytes | None = None, backend: Backend = "auto") -> None:
+        self.policy = policy
+        self._backend: Backend = backend
+        self._serialized = compiled
+        _refuse_unknown(policy)
+        self._allowed = _Allowed(policy)
+        self._modes = {
+            (kind, role): policy.mode(kind, detectors[0].group, role, detectors)
+            for kind, detectors in BY_KIND.items()
+            for role in sorted(ROLES)
+        }
+        self._active = any(mode is not Mode.OFF for mode in self._modes.values())
+        self._patterns = _patterns(backend, compiled) if self._active else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.policy, self._serialized, self._backend)
+
+    def mode(self, kind: str, role: str) -> Mode:
+        """What is done about a kind in text of a role. Raises `KeyError` for a kind that does not exist."""
+        return self._modes[kind, role if role in ROLES else ANY]
+
+    def find(self, messages: Sequence[Message]) -> tuple[Finding, ...]:
+        """What is there, in order; nothing of kinds that are off. Never raises, never keeps a value."""
+        if self._patterns is None or not messages:
+            return ()
+        parts = [read(message.text) for message in messages]
+        written = Reading(_WALL.join(parts) if len(parts) > 1 else parts[0])
+        readings = [written]
+        if UNSEEN in written.data and (without := seen(written.data)) is not None:
+            readings.append(without)
+        hits = [self._patterns.sieve.hits(reading.data) for reading in readings]
+        if not any(hits):
+            return ()
+        return self._findings(messages, parts, readings, hits)
+
+    def verdict(self, messages: Sequence[Message], findings: Sequence[Finding]) -> Verdict:
+        """What findings in these messages amount to."""
+        counts: dict[str, int] = {}
+        blocked: set[str] = set()
+        redacted: set[str] = set()
+        stuck: set[str] = set()
+        for finding in findings:
+            counts[finding.kind] = counts.get(finding.kind, 0) + 1
+            message = messages[finding.message]
+            mode = self._mode_of(finding, message.role)
+            if mode is Mode.BLOCK:
+                blocked.add(finding.kind)
+            elif mode is Mode.REDACT:
+                if _can_be_rewritten(message):
+                    redacted.add(finding.kind)
+                else:
+                    stuck.add(finding.kind)
+        return Verdict(
+            tags=tuple(sorted(counts.items())),
+            blocked=tuple(sorted(blocked | stuck)),
+            redacted=tuple(sorted(redacted)),
+            stuck=tuple(sorted(stuck)),
+        )
+
+    def redact(self, messages: Sequence[Message], findings: Sequence[Finding]) -> tuple[Message, ...]:
+        """The messages with a placeholder for each value that the policy wants replaced (or refused).
+
+        The same value has the same placeholder in all of them. Nothing outside the findings changes, and what is
+        left has nothing more to replace, but for texts in which nothing can be (`Verdict.stuck`).
+        """
+        cleaned = tuple(messages)
+        numbers = _Numbers(cleaned)
+        for _ in range(_ROUNDS):
+            acting = self._acting(cleaned, findings)
+            if not acting:
+                return cleaned
+            cleaned = _replaced(cleaned, acting, numbers)
+            findings = self.find(cleaned)  # a cut may bring together what was apart
+        left = {finding.message for finding in self._acting(cleaned, findings)}
+        return tuple(
+            replace(message, text=WITHHELD) if index in left else message for index, message in enumerate(cleaned)
+        )
+
+    def _acting(self, messages: Sequence[Message], findings: Sequence[Finding]) -> list[Finding]:
+        return [
+            finding
+            for finding in findings
+            if finding.kind != FLOOD_KIND
+            and self._mode_of(finding, messages[finding.message].role).severity >= Mode.REDACT.severity
+            and _can_be_rewritten(messages[finding.message])
+        ]
+
+    def _mode_of(self, finding: Finding, role: str) -> Mode:
+        if finding.kind != FLOOD_KIND:
+            return self.mode(finding.kind, role)
+        mode = self.mode(BY_ID[finding.detector].kind, role)
+        return Mode.BLOCK if mode.severity > Mode.TAG.severity else mode
+
+    def _findings(
+        self,
+        messages: Sequence[Message],
+        parts: Sequence[bytes],
+        readings: Sequence[Reading],
+        hits: Sequence[Sequence[int]],
+    ) -> tuple[Finding, ...]:
+        starts = list(accumulate((len(part) + 1 for part in parts[:-1]), initial=0))
+        roles = {message.role for message in messages}
+        found: dict[int, set[_Found]] = {}
+        floods: list[tuple[Detector, int]] = []
+        for reading, matched in zip(readings, hits, strict=True):
+            for detector, start, end in self._located(reading, matched, roles, floods):
+                first, last = reading.original(start, end)
+                index = bisect_right(starts, first) - 1
+                mode = self.mode(detector.kind, messages[index].role)
+                if mode is not Mode.OFF:
+                    place = first - starts[index], last - starts[index]
+                    found.setdefault(index, set()).add(_Found(*place, detector, mode.severity))
+        findings = {
+            Finding(index, one.start, one.end, one.detector.kind, one.detector.group, one.detector.id)
+            for index, places in found.items()
+            for one in _resolved(places)
+        }
+        for detector, offset in floods:
+            index = bisect_right(starts, offset) - 1
+            findings.add(Finding(index, 0, len(parts[index]), FLOOD_KIND, detector.group, detector.id))
+        return tuple(sorted(findings, key=lambda one: (one.message, one.start, one.end, one.detector)))
+
+    def _located(
+        self, reading: Reading, hits: Sequence[int], roles: set[str], floods: list[tuple[Detector, int]]
+    ) -> Iterator[tuple[Detector, int, int]]:
+        """Each value in a reading: (detector, start, end). Where there are too many to look at goes to `floods`."""
+        assert self._patterns is not None
+        data = reading.data
+        if hits and hits[-1] == len(DETECTORS):
+            data = _walled(data, self._patterns[_PLACEHOLDER])
+            hits = [index for index in self._patterns.sieve.hits(data) if index < len(DETECTORS)]
+        acting, tagged = MAX_CANDIDATES, MAX_TAGGED
+        wanted = [
+            (max(self.mode(DETECTORS[index].kind, role).severity for role in roles), DETECTORS[index]) for index in hits
+        ]
+        # what is acted on first: the rest must not use up what is looked at
+        for severity, detector in sorted(wanted, key=lambda one: (-one[0], _ORDER[one[1].id])):
+            if severity == Mode.OFF.severity:
+                continue
+            acts = severity > Mode.TAG.severity
+            left = acting if acts else tagged
+            recorded = 0
+            for candidate, place in self._candidates(detector, data):
+                left -= 1
+                if place is not None:
+                    recorded += 1
+                    yield detector, *place
+                if left <= 0 or (recorded >= MAX_RECORDED and not acts):
+                    if acts:
+                        floods.append((detector, reading.original(candidate.start, candidate.end)[0]))
+                    break
+            if acts:
+                acting = max(left, 1)
+            else:
+                tagged = max(left, 1)
+
+    def _candidates(self, detector: Detector, data: bytes) -> Iterator[tuple[Candidate, tuple[int, int] | None]]:
+        """What looks like it, in order, with the bytes that are it, if any are."""
+        assert self._patterns is not None
+        value = self._patterns[detector.pattern]
+        if detector.context is None:
+            yield from self._between(detector, value, data, 0, len(data), len(data))
+            return
+        context = self._patterns[detector.context]
+        before, behind = detector.reach
+        position = done = 0
+        while (near := context.search(data, position)) is not None:
+            start, end = near.span()
+            position = max(end, start + 1)
+            first = max(0, start - before, done, data.rfind(_WALL, max(0, start - before), start) + 1)
+            last = min(len(data), end + behind)
+            wall = data.find(_WALL, end, last)
+            last = last if wall < 0 else wall
+            if before == 0:
+                first = max(end - 1, done)
+            for candidate, place in self._between(detector, value, data, first, last, min(len(data), last + _BEYOND)):
+                yield candidate, place
+                if place is not None:
+                    done = place[1]
+
+    def _between(
+        self, detector: Detector, value: Any, data: bytes, first: int, last: int, end: int
+    ) -> Iterator[tuple[Candidate, tuple[int, int] | None]]:
+        """Candidates that begin in `first` to `last`, and end before `end`."""
+        while first <= last and (match := value.search(data, first, end)) is not None:
+            begin, finish = match.span(1)
+            if begin > last:
+                return
+            candidate = Candidate(data, begin, finish)
+            checked = True if detector.check is None else detector.check(candidate)
+            if checked is False:
+                yield candidate, None
+                first = begin + 1
+                continue
+            place = (begin, finish) if checked is True else checked
+            first = max(place[1], begin + 1)
+            nothing = place[0] == place[1] or self._allowed(detector, data[place[0] : place[1]])
+            yield candidate, None if nothing else place
+
+
+def _restored(policy: SensitivePolicy, serialized: bytes | None, backend: Backend) -> SensitiveData:
+    return SensitiveData(policy, compiled=serialized, backend=backend)
+
+
+class _Allowed:
+    """The allow-lists of a policy, compiled."""
+
+    def __init__(self, policy: SensitivePolicy) -> None:
+        allow = policy.allow
+        self._empty = allow == type(allow)()
+        self._values = [read(value) for value in allow.values]
+        self._normal: dict[str, frozenset[bytes]] = {}
+        self._domains = tuple(domain.lower() for domain in allow.domains)
+        self._prefixes = tuple(read(prefix) for prefix in allow.prefixes if prefix)
+        self._patterns = [_whole(pattern) for pattern in allow.patterns]
+        try:
+            self._networks = [ipaddress.ip_network(network, strict=False) for network in allow.networks]
+        except ValueError as error:
+            raise ValueError(f"allow.networks: {error}; write a CIDR such as 10.0.0.0/8") from None
+
+    def __call__(self, detector: Detector, value: bytes) -> bool:
+        if self._empty:
+            return False
+        normal = self._normal.get(detector.id)
+        if normal is None:
+            normal = self._normal[detector.id] = frozenset(map(detector.normal, self._values))
+        return (
+            detector.normal(value) in normal
+            or value.startswith(self._prefixes)
+            or (detector.kind == "email" and self._of_domain(value))
+            or (detector.kind in _ADDRESS_KINDS and self._in_network(value))
+            or any(pattern.fullmatch(value) for pattern in self._patterns)
+        )
+
+    def _of_domain(self, value: bytes) -> bool:
+        domain = value.replace(b"%40", b"@").rpartition(b"@")[2].lower().decode("latin-1")
+        return any(
+            domain == known.lstrip(".") or (known.startswith(".") and domain.endswith(known)) for known in self._domains
+        )
+
+    def _in_network(self, value: bytes) -> bool:
+        address = ipaddress.ip_address(value.decode("ascii"))
+        return any(address in network for network in self._networks)
+
+
+def _whole(pattern: str) -> Any:
+    try:
+        return compiled(pattern)
+    except (re2.error, UnicodeEncodeError) as error:
+        raise ValueError(f"allow.patterns: {pattern!r} is no RE2 expression over Latin-1: {error}") from None
+
+
+def _refuse_unknown(policy: SensitivePolicy) -> None:
+    names = {*BY_KIND, *GROUPS, ANY}
+    for name, roles in policy.modes.items():
+        if name not in names:
+            raise ValueError(f"modes: there is no kind or group {name!r}; see docs/firewall.md for all of them")
+        for role, mode in roles.items():
+            if role not in ROLES:
+                raise ValueError(f"modes.{name}: there is no role {role!r}; there are {', '.join(sorted(ROLES))}")
+            if not isinstance(mode, Mode):
+                raise ValueError(f"modes.{name}.{role}: {mode!r} is none of {', '.join(Mode)}")
+
+
+def _can_be_rewritten(message: Message) -> bool:
+    """Whether other text can be put in its place; a member under another name would be another member."""
+    return not is_decoded(message) and message.where[-1:] != (NAME,)
+
+
+def _walled(data: bytes, placeholder: Any) -> bytes:
+    """The text with walls in place of placeholders."""
+    parts: list[bytes] = []
+    kept = 0
+    for match in placeholder.finditer(data):
+        if match.group(1).decode("ascii") in _LABELS:
+            start, end = match.span()
+            parts += (data[kept:start], _WALL * (end - start))
+            kept = end
+    parts.append(data[kept:])
+    return b"".join(parts)
+
+
+def _resolved(places: set[_Found]) -> Iterator[_Found]:
+    """The findings without overlaps, in no order."""
+    acting = list(_united(one for one in places if one.severity > Mode.TAG.severity))
+    yield from acting
+    ends = [one.end for one in acting]
+    for one in _united(one for one in places if one.severity <= Mode.TAG.severity):
+        after = bisect_right(ends, one.start)  # the first that ends behind its start
+        if after == len(acting) or acting[after].start >= one.end:
+            yield one
+
+
+def _united(places: Iterable[_Found]) -> Iterator[_Found]:
+    """Overlapping findings as one each, in order of place."""
+    best: _Found | None = None
+    start = end = 0
+    for one in sorted(places, key=lambda one: (one.start, -one.end, _ORDER[one.detector.id])):
+        if best is not None and one.start < end:
+            end = max(end, one.end)
+            best = max(best, one, key=lambda found: found.rank)
+            continue
+        if best is not None:
+            yield _Found(start, end, best.detector, best.severity)
+        best, start, end = one, one.start, one.end
+    if best is not None:
+        yield _Found(start, end, best.detector, best.severity)
+
+
+class _Numbers:
+    """Which placeholder stands for which value, in one conversation."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._given: dict[tuple[str, object], str] = {}
+        self._next: dict[str, int] = {}
+        self._taken: set[bytes] = set()
+        placeholder = _placeholder()
+        for message in messages:
+            if "[" in message.text:
+                self._taken.update(match.group() for match in placeholder.finditer(read(message.text)))
+
+    def placeholder(self, finding: Finding, text: str) -> str:
+        """For the value that is found in `text`."""
+        data = read(text[finding.start : finding.end])
+        without = seen(data)
+        data = data if without is None else without.data
+        # what a reading can't tell apart, the text can
+        value: object = text[finding.start : finding.end] if OTHER in data else BY_ID[finding.detector].normal(data)
+        key = finding.kind, value
+        known = self._given.get(key)
+        if known is None:
+            label = finding.kind.upper().replace("-", "_")
+            number = self._next.get(label, 1)
+            while f"[{label}_{number}]".encode() in self._taken:
+                number += 1
+            self._next[label] = number + 1
+            known = self._given[key] = f"[{label}_{number}]"
+        return known
+
+
+@cache
+def _placeholder() -> Any:
+    return compiled(_PLACEHOLDER)
+
+
+def _replaced(messages: Sequence[Message], findings: Sequence[Finding], numbers: _Numbers) -> tuple[Message, ...]:
+    by_message: dict[int, list[Finding]] = {}
+    for finding in sorted(findings, key=lambda one: (one.message, one.start)):
+        by_message.setdefault(finding.message, []).append(finding)
+    cleaned = list(messages)
+    for index, places in by_message.items():
+        text, kept = messages[index].text, 0
+        parts: list[str] = []
+        for finding in places:
+            parts += (text[kept : finding.start], numbers.placeholder(finding, text))
+            kept = finding.end
+        parts.append(text[kept:])
+        cleaned[index] = replace(messages[index], text="".join(parts))
+    return tuple(cleaned)
