@@ -223,6 +223,11 @@ class _Parser:
         following = self._peek()
         if following is not None and (following in "?*+" or following[0] == "{"):
             least, most = _times(self._tokens[self._next])
+            if most is None and isinstance(node, Atom) and not node.is_list:
+                raise PatternError(
+                    f"{node.name}{following} is the word {node.name!r} over and over; words that begin so are a list "
+                    f"under words: NAME: {node.name}*"
+                )
             self._next += 1
             node = Repeat(node, least, most)
         return node

@@ -30,7 +30,17 @@ _OUTSIDE: Final = {
     "t": rb"\t",
     "r": rb"\r",
 }
-_INSIDE: Final = {"s": _SPACE, "w": b"0-9a-z_", "d": b"0-9", "n": rb"\n", "t": rb"\t", "r": rb"\r"}
+_INSIDE: Final = {
+    "s": _SPACE,
+    "S": rb"\x01-\x08\x0e-\x1f\x21-\xff",
+    "w": b"0-9a-z_",
+    "W": rb"\x01-\x2f\x3a-\x5e\x60\x7b-\xff",
+    "d": b"0-9",
+    "D": rb"\x01-\x2f\x3a-\xff",
+    "n": rb"\n",
+    "t": rb"\t",
+    "r": rb"\r",
+}
 _QUANTIFIER: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _HEX: Final = re.compile(r"x([0-9a-fA-F]{2})")
 _MAX_REPEAT: Final = 400
