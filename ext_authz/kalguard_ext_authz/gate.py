@@ -60,6 +60,9 @@ class Gate:
             decision.code or "",
             latency,
         )
+        for verdict in decision.verdicts:
+            if verdict.categories:
+                self._metrics.found(verdict.categories, verdict.outcome)
         protocol = self._protocols.get(request.kind, self._protocols["http"])
         if decision.allowed and not protocol.answers_itself:
             return Answer(decision, None)

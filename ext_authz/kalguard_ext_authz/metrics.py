@@ -7,7 +7,7 @@ counted under "other", so that nobody can grow our memory or the operator's data
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -20,6 +20,7 @@ from .http_server import ASGIApp, Receive, Send
 # A decision takes about 0.2 ms, Envoy waits 200 ms, a body may take 10 s.
 BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10)
 MAX_ROUTES: Final = 64
+MAX_CATEGORIES: Final = 64
 _TRANSPORTS: Final = frozenset({"grpc", "http"})
 _OUTCOMES: Final = frozenset(outcome.value for outcome in Outcome)
 _CODES: Final = frozenset({"", *(code.value for code in ErrorCode)})
@@ -55,6 +56,12 @@ class Metrics:
         self._in_flight_bytes = Gauge(
             "kalguard_in_flight_bytes", "Body bytes held for requests being decided.", registry=self.registry
         )
+        self._findings = Counter(
+            "kalguard_firewall_findings",
+            "Actions in whose text the firewall found something, by category; an action counts once in each.",
+            ("category", "outcome"),
+            registry=self.registry,
+        )
         self._reloads = Counter(
             "kalguard_reloads",
             "Reloads of operator documents.",
@@ -78,6 +85,7 @@ class Metrics:
         )
         self._versions: dict[str, str] = {}
         self._routes: set[str] = {""}
+        self._categories: set[str] = set()
         # children of the hot path: `labels()` takes a lock and hashes strings, a dict get does not
         self._decision_children: dict[tuple[str, str, str, str], Counter] = {}
         self._seconds_children = {
@@ -92,6 +100,16 @@ class Metrics:
             child = self._decision_child(key)
         child.inc()
         self._seconds_children.get(transport, self._seconds_children[_OTHER]).observe(seconds)
+
+    def found(self, categories: Sequence[str], outcome: str) -> None:
+        """Count what the firewall found in the text of one action."""
+        for category in categories:
+            if category not in self._categories:
+                if len(self._categories) >= MAX_CATEGORIES:
+                    category = _OTHER  # operators name categories; there need not be few of them
+                else:
+                    self._categories.add(category)
+            self._findings.labels(category, outcome if outcome in _OUTCOMES else _OTHER).inc()
 
     def audit_up(self, up: bool) -> None:
         """Say whether the audit sink takes events."""

@@ -21,6 +21,7 @@ Event = dict[str, Any]
 
 MAX_NAME: Final = 256  # tool, model, resource, agent: what an agent or its token can choose
 MAX_TEXT: Final = 1024  # reason and detail: ours, but they may quote a name
+MAX_FOUND: Final = 32  # ids of rules, categories, tags: each list
 CUT_MARK: Final = "…"
 ANONYMOUS: Final = "anonymous"
 
@@ -106,6 +107,11 @@ def _event(
     event["status"] = decision.status
     if risk is not None:
         event["risk"] = risk
+    if verdict is not None and verdict.firewall:
+        event["firewall"] = safe(verdict.firewall)
+        for name, found in (("rules", verdict.rules), ("categories", verdict.categories), ("tags", verdict.tags)):
+            if found:
+                event[name] = [safe(item) for item in found[:MAX_FOUND]]
     if decision.policy_version:
         event["policyVersion"] = decision.policy_version
     peer = request.peer

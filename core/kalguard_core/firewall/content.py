@@ -105,12 +105,14 @@ class Phrases:
         found: dict[tuple[str, int, int, int], PhraseMatch] = {}
         count = 0
         for view in views(messages).views:
+            if count > MAX_MATCHES:
+                break
             excused: list[PhraseMatch] = []
             here: list[PhraseMatch] = []
             for rule, exception, start, end in self._matches(view.data):
                 count += 1
                 if count > MAX_MATCHES:
-                    return PhraseMatches(_sorted(found.values()), True)
+                    break
                 for place in view.places(start, end):
                     if rule.roles is None or messages[place[0]].role in rule.roles:
                         (excused if exception else here).append(PhraseMatch(rule, *place))
@@ -118,9 +120,10 @@ class Phrases:
                 if not any(_excuses(exception, match) for exception in excused):
                     found[match.rule.id, match.message, match.start, match.end] = match
         if not found:
-            return NOTHING
+            return PhraseMatches((), count > MAX_MATCHES)
         own = {match.message: _markers(messages[match.message].text) for match in found.values()}
-        return PhraseMatches(_sorted(match for match in found.values() if not _inside(match, own[match.message])))
+        kept = _sorted(match for match in found.values() if not _inside(match, own[match.message]))
+        return PhraseMatches(kept, count > MAX_MATCHES)
 
     def _add(self, rule: PhraseRule) -> None:
         if rule.pattern is not None:

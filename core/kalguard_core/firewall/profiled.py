@@ -94,12 +94,18 @@ class ProfiledFirewall:
 
         The spans of the detector are replaced only if it is they that must go.
         """
-        cleaned = self._without_content(tuple(messages))
-        found = self._detected(cleaned, None) if cleaned != tuple(messages) else _detected_of(assessment)
-        if self._must_clean(cleaned, found):
-            cleaned = self._without_spans(cleaned, found)
-            cleaned = self._without_content(cleaned)  # a cut may bring together what was apart
-        return cleaned
+        before = tuple(messages)
+        found: Assessment | None = _detected_of(assessment)
+        for _ in range(_ROUNDS):  # a cut may bring together what was apart, or show what it was part of
+            cleaned = self._without_content(before)
+            if found is None or cleaned != before:
+                found = self._detected(cleaned, None)
+            if self._must_clean(cleaned, found):
+                cleaned = self._without_spans(cleaned, found)
+            if cleaned == before:
+                break
+            before, found = cleaned, None
+        return before
 
     def _detected(self, messages: Sequence[Message], shared: Shared | None) -> Assessment:
         if shared is None:

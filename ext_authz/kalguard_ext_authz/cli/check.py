@@ -145,6 +145,10 @@ def _told(decision: Any, reply: Any) -> dict[str, Any]:
             "reason": verdict.reason,
             "detail": verdict.detail,
             "risk": verdict.risk,
+            "firewall": verdict.firewall,
+            "rules": list(verdict.rules),
+            "categories": list(verdict.categories),
+            "tags": list(verdict.tags),
             "texts": len(verdict.action.messages),
             "attributes": dict(verdict.action.attributes),
         }
@@ -174,7 +178,10 @@ def _lines(told: dict[str, Any]) -> list[str]:
         about = " ".join(filter(None, (action["action"], action["tool"] or action["resource"])))
         risk = "" if action["risk"] is None else f", risk {action['risk']}"
         rule = "" if action["rule"] is None else f", rule {action['rule']}"
+        found = [*action["rules"], *action["tags"]]
         lines.append(f"  {action['decision']:16}  {about}  ({action['reason']}{rule}{risk})")
+        if found:
+            lines.append(f"  {'':16}  found under {action['firewall']}: {', '.join(found)}")
     if told["reply"]:
         lines += ["  the agent gets:", f"    {told['reply']}"]
     return lines
