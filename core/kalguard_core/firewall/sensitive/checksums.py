@@ -39,15 +39,13 @@ def weighted(digits: Sequence[int], weights: Sequence[int]) -> int:
     return sum(digit * weight for digit, weight in zip(digits, weights, strict=False))
 
 
+_VALUES: Final = bytes((code - 0x30) % 10 for code in range(256))
+_DOUBLED: Final = bytes(value * 2 - 9 * (value > 4) for value in _VALUES)
+
+
 def luhn(digits: bytes) -> bool:
     """ISO/IEC 7812: cards, Canadian SIN, Swedish and South African numbers."""
-    total = 0
-    for index, digit in enumerate(reversed(digits)):
-        value = digit - 0x30
-        if index % 2:
-            value = value * 2 - 9 * (value > 4)
-        total += value
-    return total % 10 == 0
+    return (sum(digits[-1::-2].translate(_VALUES)) + sum(digits[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
 _D: Final = (

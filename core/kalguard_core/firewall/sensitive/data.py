@@ -15,6 +15,7 @@ Rules of this file:
 from __future__ import annotations
 
 import ipaddress
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,10 +44,13 @@ WITHHELD: Final = "[REDACTED:sensitive]"
 _WALL: Final = b"\0"
 _ROUNDS: Final = 8
 _BEYOND: Final = 512  # bytes behind the reach of a context that its value may end in
+_SHORT: Final = 4_096
 _SURE: Final = {"high": 2, "medium": 1, "low": 0}
-_PLACEHOLDER: Final = r"\[([A-Z][A-Z0-9_]{1,40})_([0-9]{1,5})\]"
+_PLACEHOLDER: Final = r"\[[A-Z0-9_]{2,40}_[0-9]{1,5}\]"
+_BRACKETED: Final = re.compile(rb"\[([A-Z0-9_]{3,46})\]")  # one class, between what is not in it
+_DIGITS_OF_A_NUMBER: Final = 5  # fewer than any number that would be found could hide in
 _ORDER: Final = {detector.id: index for index, detector in enumerate(DETECTORS)}
-_LABELS: Final = {kind.upper().replace("-", "_"): kind for kind in BY_KIND}
+_LABELS: Final = frozenset(kind.upper().replace("-", "_").encode() for kind in BY_KIND)
 _ADDRESS_KINDS: Final = frozenset({"ipv4", "ipv4-private", "ipv6", "ipv6-private"})
 
 
@@ -76,12 +80,20 @@ class _Patterns:
     def __init__(self, backend: Backend, serialized: bytes | None) -> None:
         self.sieve: Sieve = sieve(_sieve_patterns(), backend, serialized)
         self._compiled: dict[str, Any] = {}
+        self._plain: dict[str, Any] = {}
 
     def __getitem__(self, pattern: str) -> Any:
         # on first use: most of them are never asked for
         known = self._compiled.get(pattern)
         if known is None:
             known = self._compiled[pattern] = compiled(pattern)
+        return known
+
+    def plain(self, pattern: str) -> Any:
+        """It without its group."""
+        known = self._plain.get(pattern)
+        if known is None:
+            known = self._plain[pattern] = compiled(pattern, captures=False)
         return known
 
 
@@ -174,7 +186,18 @@ class SensitiveData:
         The same value has the same placeholder in all of them. Nothing outside the findings changes, and what is
         left has nothing more to replace, but for texts in which nothing can be (`Verdict.stuck`).
         """
-        cleaned = tuple(messages)
+        # where there is more than is looked at, nothing says that the rest is clean
+        flooded = {
+            finding.message
+            for finding in findings
+            if finding.kind == FLOOD_KIND
+            and self._mode_of(finding, messages[finding.message].role) is Mode.BLOCK
+            and _can_be_rewritten(messages[finding.message])
+        }
+        cleaned = tuple(
+            replace(message, text=WITHHELD) if index in flooded else message for index, message in enumerate(messages)
+        )
+        findings = [finding for finding in findings if finding.message not in flooded]
         numbers = _Numbers(cleaned)
         for _ in range(_ROUNDS):
             acting = self._acting(cleaned, findings)
@@ -238,7 +261,7 @@ class SensitiveData:
         assert self._patterns is not None
         data = reading.data
         if hits and hits[-1] == len(DETECTORS):
-            data = _walled(data, self._patterns[_PLACEHOLDER])
+            data = _walled(data)
             hits = [index for index in self._patterns.sieve.hits(data) if index < len(DETECTORS)]
         acting, tagged = MAX_CANDIDATES, MAX_TAGGED
         wanted = [
@@ -268,13 +291,12 @@ class SensitiveData:
     def _candidates(self, detector: Detector, data: bytes) -> Iterator[tuple[Candidate, tuple[int, int] | None]]:
         """What looks like it, in order, with the bytes that are it, if any are."""
         assert self._patterns is not None
-        value = self._patterns[detector.pattern]
         if detector.context is None:
-            yield from self._between(detector, value, data, 0, len(data), len(data))
+            yield from self._between(detector, data, 0, len(data), len(data))
             return
         context = self._patterns[detector.context]
         before, behind = detector.reach
-        position = done = 0
+        position = done = 0  # starts of values are looked at up to `done`
         while (near := context.search(data, position)) is not None:
             start, end = near.span()
             position = max(end, start + 1)
@@ -284,16 +306,26 @@ class SensitiveData:
             last = last if wall < 0 else wall
             if before == 0:
                 first = max(end - 1, done)
-            for candidate, place in self._between(detector, value, data, first, last, min(len(data), last + _BEYOND)):
+            yield Candidate(data, start, end), None  # looking costs time, too
+            for candidate, place in self._between(detector, data, first, last, min(len(data), last + _BEYOND)):
                 yield candidate, place
                 if place is not None:
                     done = place[1]
+            done = max(done, last)
 
     def _between(
-        self, detector: Detector, value: Any, data: bytes, first: int, last: int, end: int
+        self, detector: Detector, data: bytes, first: int, last: int, end: int
     ) -> Iterator[tuple[Candidate, tuple[int, int] | None]]:
         """Candidates that begin in `first` to `last`, and end before `end`."""
-        while first <= last and (match := value.search(data, first, end)) is not None:
+        assert self._patterns is not None
+        value = self._patterns[detector.pattern]
+        # in short pieces RE2 takes ten times as long for groups as for the whole match
+        whole = value if end - first > _SHORT else self._patterns.plain(detector.pattern)
+        while first <= last and (match := whole.search(data, first, end)) is not None:
+            if match.start() > last:
+                return
+            if whole is not value:
+                match = value.match(data, *match.span())
             begin, finish = match.span(1)
             if begin > last:
                 return
@@ -378,15 +410,21 @@ def _can_be_rewritten(message: Message) -> bool:
     return not is_decoded(message) and message.where[-1:] != (NAME,)
 
 
-def _walled(data: bytes, placeholder: Any) -> bytes:
+def _placeholders(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where placeholders are: (start, end)."""
+    for match in _BRACKETED.finditer(data):
+        label, _, number = match.group(1).rpartition(b"_")
+        if label in _LABELS and len(number) <= _DIGITS_OF_A_NUMBER and number.isdigit():
+            yield match.span()
+
+
+def _walled(data: bytes) -> bytes:
     """The text with walls in place of placeholders."""
     parts: list[bytes] = []
     kept = 0
-    for match in placeholder.finditer(data):
-        if match.group(1).decode("ascii") in _LABELS:
-            start, end = match.span()
-            parts += (data[kept:start], _WALL * (end - start))
-            kept = end
+    for start, end in _placeholders(data):
+        parts += (data[kept:start], _WALL * (end - start))
+        kept = end
     parts.append(data[kept:])
     return b"".join(parts)
 
@@ -425,10 +463,10 @@ class _Numbers:
         self._given: dict[tuple[str, object], str] = {}
         self._next: dict[str, int] = {}
         self._taken: set[bytes] = set()
-        placeholder = _placeholder()
         for message in messages:
             if "[" in message.text:
-                self._taken.update(match.group() for match in placeholder.finditer(read(message.text)))
+                data = read(message.text)
+                self._taken.update(data[start:end] for start, end in _placeholders(data))
 
     def placeholder(self, finding: Finding, text: str) -> str:
         """For the value that is found in `text`."""
@@ -447,11 +485,6 @@ class _Numbers:
             self._next[label] = number + 1
             known = self._given[key] = f"[{label}_{number}]"
         return known
-
-
-@cache
-def _placeholder() -> Any:
-    return compiled(_PLACEHOLDER)
 
 
 def _replaced(messages: Sequence[Message], findings: Sequence[Finding], numbers: _Numbers) -> tuple[Message, ...]:

@@ -559,7 +559,7 @@ SECRETS: Final[tuple[Detector, ...]] = (
         "Other key, token or secret behind its name",
         r"(?i:api[_-]?key|(?:access|secret)[_-]?key|client[_-]?secret|(?:auth|access|api|private)[_-]?token)"
         + _ASSIGNED
-        + r"([A-Za-z0-9_./+=~-]{16,200})",
+        + r"([A-Za-z0-9_./+~-]{16,200}={0,2})",
         "16 characters or more, 10 different ones, letters and digits",
         "low",
         _api_key,

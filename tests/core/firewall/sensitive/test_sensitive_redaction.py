@@ -31,7 +31,8 @@ CARD = "4111 1111 1111 1111"
 VALUES = sorted({text.replace("«", "").replace("»", "") for cases in CASES.values() for text in cases.found})
 NEAR = sorted({text for cases in CASES.values() for text in cases.left} | set(HONEST))
 PIECES = st.sampled_from(VALUES) | st.sampled_from(NEAR) | st.sampled_from(
-    ["[EMAIL_1]", "[CREDIT_CARD_2]", "[", "]", "_1]", "@", "\u200b", "\xad", "\n", " ", "４", "-", "password=", "SSN ", "é", "\x00", "\udc80", "电话"]
+    ["[EMAIL_1]", "[CREDIT_CARD_2]", "[", "]", "_1]", "@", "\u200b", "\xad", "\n", " ", "４", "-", "password=", "SSN "]
+    + ["é", "\x00", "\udc80", "电话"]
 ) | st.text(max_size=6)  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=7).map("".join)
 MESSAGES = st.lists(st.builds(Message, st.sampled_from(["user", "tool", "system"]), TEXTS), max_size=4)
@@ -96,7 +97,7 @@ def test_a_hidden_card_is_found_and_replaced_whole(hidden: str) -> None:
 
 
 def test_overlapping_values_leave_nothing_of_either() -> None:
-    text = "AccountKey=" + "Ab3" * 28 + "Zz==" + "@corp.com"
+    text = "AccountKey=" + "Ab3kWq9Zt/" * 8 + "Ab3kWq==" + "@corp.com"
     assert "Ab3" not in redacted(text)[0]
     assert "corp" not in redacted("password=ann.lee+Spam7@corp.com")[0]
 
@@ -201,7 +202,7 @@ def test_a_flood_of_candidates_is_refused_where_the_policy_acts() -> None:
     messages = [Message("user", " 4111 1111 1111 1112" * (MAX_CANDIDATES + 10) + f" {CARD}")]
     # one long chain of digits is one candidate after another
     found = REDACT.find([Message("user", "\n4111 1111 1111 1112" * (MAX_CANDIDATES + 10))])
-    assert [finding.kind for finding in found] == ["flood"]
+    assert {finding.kind for finding in found} == {"flood"}
     assert REDACT.verdict(messages, found).blocked == ("flood",)
     tagged = SensitiveData(SensitivePolicy(), backend="re2")
     assert not tagged.verdict(messages, tagged.find(messages)).block
