@@ -195,7 +195,7 @@ DETECTORS = (
         "promptbadger-ml",
         "promptbadger",
         "MIT",
-        "the same with its bundled classifier",
+        "the same with its bundled classifier (trained on deepset, safe-guard and jailbreak-classification)",
         lambda: _promptbadger(classifier=True),
     ),
     Detector("forcefield", "forcefield", "Apache-2.0", "patterns and a bundled TF-IDF model", _forcefield),
