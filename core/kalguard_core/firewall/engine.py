@@ -4,8 +4,8 @@ Rules of this file:
 - Every text is read twice: once as it is (shapes), and once as strings with one byte for each word, which says what
   the word can be in a phrase (phrases). A word is in several lists, so its byte stands for the set of lists it is in.
   There are more such sets than bytes: phrases are spread over *books*, each with bytes of its own.
-- A book is looked at only if the text has an anchor of one of its phrases (`phrase.anchor`): English text pays nothing
-  for the rules of twenty other languages.
+- Phrases are looked for only if the text has an anchor of one of them (`phrase.anchor`): English text pays next to
+  nothing for the rules of twenty other languages.
 - Words are numbered once for all books (`_Vocabulary`); numpy turns the numbers into the bytes of a book.
 - What was compiled can be kept (`compiled`) and is taken back only if it is whole and fits; anything else is compiled
   anew. It holds data, never code.
@@ -58,7 +58,7 @@ _MAX_WORDS: Final = 0xFFFF
 # Patterns compiled into one database. Compiling many phrases takes much longer than compiling each of them: they begin
 # with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not.
 _SHAPES_TOGETHER: Final = 32
-_PHRASES_TOGETHER: Final = 4
+_PHRASES_TOGETHER: Final = 3
 _REMEMBERED: Final = 1 << 15  # words whose number is kept
 _LONGEST_REMEMBERED: Final = 40  # bytes
 _UNKNOWN_NUMBER: Final = _UNKNOWN.to_bytes(2, "little")
@@ -139,7 +139,7 @@ class Engine:
         """All matches in folded text, in order of their starts; a `FLOOD` for those past the bounds."""
         found = _Found()
         lowered = data.lower()
-        self._shapes.find(lowered, found, None)
+        self._shapes.find(lowered, found, None, 0, len(self._program.shapes))
         self._match_phrases(lowered, found)
         return found.ordered()
 
@@ -149,8 +149,13 @@ class Engine:
 
     def _match_phrases(self, data: bytes, found: _Found) -> None:
         words = _Words(data, self._vocabulary)
-        for number in self._vocabulary.books_of(words.numbers):
-            self._books[number].find(self._vocabulary.string(number, words.numbers), found, words)
+        strings: dict[int, bytes] = {}
+        for group in self._vocabulary.groups_of(words.numbers):
+            book, first, last = self._vocabulary.groups[group]
+            string = strings.get(book)
+            if string is None:
+                string = strings[book] = self._vocabulary.string(book, words.numbers)
+            self._books[book].find(string, found, words, first, last)
 
     def _take(self, kept: _Compiled) -> None:
         try:
@@ -165,12 +170,12 @@ class Engine:
         self._vocabulary = _Vocabulary(program.books)
         waiting = iter(databases) if databases is not None else None
 
-        def ready(numbers: Sequence[int], patterns: Sequence[bytes], anchors: Sequence[Sequence[int]]) -> _Matcher:
+        def ready(numbers: Sequence[int], patterns: Sequence[bytes], together: int) -> _Matcher:
             named = [self.rules[number] for number in numbers]
-            return _Matcher(named, patterns, anchors, self.backend == "hyperscan", waiting)
+            return _Matcher(named, patterns, together, self.backend == "hyperscan", waiting)
 
-        self._shapes = ready(program.shapes, program.shape_patterns, ())
-        self._books = [ready(book.rules, book.patterns, book.anchors) for book in program.books]
+        self._shapes = ready(program.shapes, program.shape_patterns, _SHAPES_TOGETHER)
+        self._books = [ready(book.rules, book.patterns, _PHRASES_TOGETHER) for book in program.books]
         self._find_encoded = place_finder(rb"[A-Za-z0-9+/_-]{24}")
 
 
@@ -251,29 +256,27 @@ class _Found:
 
 
 class _Matcher:
-    """Rules of one kind of string: which match, and where. `anchors`: of each phrase; empty for shapes."""
+    """Rules of one kind of string: which match, and where. `together`: rules that share a database."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
         patterns: Sequence[bytes],
-        anchors: Sequence[Sequence[int]],
+        together: int,
         with_sets: bool,
         serialized: Iterator[bytes] | None,
     ) -> None:
         self._rules = rules
         self._patterns = patterns
-        self._anchors = [frozenset(some) for some in anchors]
         self._finders: list[Callable[[bytes], Iterator[tuple[int, int]]] | None] = [None] * len(rules)
-        self._sets: list[tuple[int, frozenset[int], HyperscanSet]] = []
+        self._sets: dict[int, HyperscanSet] = {}  # by the first of their rules
+        self._together = together
         self._has_sets = with_sets
-        together = _PHRASES_TOGETHER if anchors else _SHAPES_TOGETHER
         for first in range(0, len(rules), together) if with_sets else ():
             some = patterns[first : first + together]
-            needed = frozenset[int]().union(*self._anchors[first : first + together])
             database = next(serialized) if serialized is not None else None
             try:
-                self._sets.append((first, needed, HyperscanSet(some, database)))
+                self._sets[first] = HyperscanSet(some, database)
             except matcher.HYPERSCAN_ERRORS:
                 if database is None:
                     _tell_refused(rules[first : first + together], some)
@@ -281,11 +284,14 @@ class _Matcher:
 
     def serialized(self) -> list[bytes]:
         """Each database, in the order in which they are taken back."""
-        return [database.serialized() for _, _, database in self._sets]
+        return [database.serialized() for database in self._sets.values()]
 
-    def find(self, text: bytes, found: _Found, words: _Words | None) -> None:
-        """All matches in a string; `words` says where its bytes are in the text, if it is one of words."""
-        for number in self._which(text):
+    def find(self, text: bytes, found: _Found, words: _Words | None, first: int, last: int) -> None:
+        """All matches of rules `first` to `last` in a string, whole databases of them.
+
+        `words` says where the string's bytes are in the text, if it is one of words.
+        """
+        for number in self._which(text, first, last):
             rule, most = self._rules[number], found.most()
             places = first_places(self._finder(number), text, most)
             if not places:
@@ -297,18 +303,14 @@ class _Matcher:
                     end = words.place(end - 1, end)[1]
             found.add(rule, places, most, end)
 
-    def _which(self, text: bytes) -> Iterable[int]:
+    def _which(self, text: bytes, first: int, last: int) -> Iterable[int]:
         """Indexes of rules that match, or may match: those without a match have no place."""
-        there = frozenset(text) if self._anchors and len(text) <= _BLOCK else None
         if not self._has_sets:
-            if there is None:
-                return range(len(self._rules))
-            return [number for number, needed in enumerate(self._anchors) if not needed.isdisjoint(there)]
+            return range(first, last)
         return [
-            first + number
-            for first, needed, database in self._sets
-            if there is None or not needed.isdisjoint(there)
-            for number in database.which(text)
+            start + number
+            for start in range(first, last, self._together)
+            for number in self._sets[start].which(text)
         ]
 
     def _finder(self, number: int) -> Callable[[bytes], Iterator[tuple[int, int]]]:
@@ -487,16 +489,27 @@ class _Vocabulary:
         if size > _MAX_WORDS:
             raise PackError(f"the lists of all rule packs overlap in more than {_MAX_WORDS} ways; load fewer packs")
         self._tables: list[NDArray[np.uint8]] = [np.full(size, _OTHER, np.uint8) for _ in books]
-        anchors = [frozenset[int]().union(*book.anchors) for book in books]
-        masks = np.zeros(((len(books) + 63) // 64, size), np.uint64)
         for table_ in self._tables:
             table_[_WALL_WORD] = 0
         for kind, number in kinds.items():
             for book_number, byte in kind:
                 self._tables[book_number][number] = byte
-                if byte in anchors[book_number]:
-                    masks[book_number >> 6, number] |= np.uint64(1 << (book_number & 63))
-        self._masks = list(masks)
+        self.groups: list[tuple[int, int, int]] = []  # (book, first rule, last rule) of phrases that are asked together
+        lines: list[NDArray[np.bool_]] = []  # of each group, the words one of which must be there
+        for book_number, book in enumerate(books):
+            for first in range(0, len(book.rules), _PHRASES_TOGETHER):
+                last = min(first + _PHRASES_TOGETHER, len(book.rules))
+                self.groups.append((book_number, first, last))
+                needed = np.zeros(0x100, np.bool_)
+                needed[[byte for anchors in book.anchors[first:last] for byte in anchors]] = True
+                lines.append(needed[self._tables[book_number]])
+        # 64 groups a column: which of them each word asks for
+        self._masks: list[NDArray[np.uint64]] = []
+        for start in range(0, len(lines), 64):
+            mask = np.zeros(size, np.uint64)
+            for bit, line in enumerate(lines[start : start + 64]):
+                mask |= line.astype(np.uint64) << np.uint64(bit)
+            self._masks.append(mask)
 
         def numbered(table: Mapping[str, Mapping[int, int]]) -> dict[bytes, bytes]:
             return {
@@ -506,8 +519,8 @@ class _Vocabulary:
 
         self.numbers = _Numbers({b"\x00": _WALL_WORD.to_bytes(2, "little"), **numbered(exact)}, numbered(stems))
 
-    def books_of(self, numbers: NDArray[np.uint16]) -> Iterator[int]:
-        """The books that have an anchor in the text."""
+    def groups_of(self, numbers: NDArray[np.uint16]) -> Iterator[int]:
+        """The groups that have an anchor in the text."""
         if not len(numbers):
             return
         for chunk, masks in enumerate(self._masks):
