@@ -52,4 +52,6 @@ def test_a_policy_answers_as_its_case_says(case: dict[str, Any]) -> None:
         decision, rule, *reason = ask["wants"]
         assert (match.outcome.value, match.rule) == (decision, rule), ask
         assert reason in ([], [match.reason])
+        if "firewall" in ask:
+            assert match.firewall == ask["firewall"], ask
         assert (match.on_unrewritable or "deny") == ask.get("on_unrewritable", "deny")
