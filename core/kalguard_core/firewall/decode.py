@@ -17,7 +17,8 @@ import html
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise, product
 from typing import Any, Final, TypeAlias
@@ -34,8 +35,9 @@ Positions: TypeAlias = NDArray[np.int32]
 
 _ALLOWANCE: Final = 64 * 1024  # decoded bytes that even a short text may have: gzip expands
 _CEILING: Final = 1024 * 1024  # and the most for long ones: two positions of four bytes are kept for each
-_HITS: Final = 8192  # pieces a decoder looks at; each costs microseconds, so this bounds it to some 10 ms
+_HITS: Final = 4096  # pieces a decoder looks at; each costs microseconds, so this bounds it to some 10 ms
 _CONTEXT: Final = 160  # about two lines: what else belongs to the sentence
+_NUMBERS_READ: Final = 96 * 1024  # bytes of numbers, Morse and spaced letters in one text; a microsecond for each few
 _LETTERS_CUT: Final = 4096  # letters without gaps that are cut into words; each costs a dozen look-ups
 _FLIP_LIMIT: Final = 8192  # a text up to this long is read backwards whole
 
@@ -44,6 +46,7 @@ def _re2(pattern: bytes, *, ignore_case: bool = False) -> Any:
     options = re2.Options()
     options.case_sensitive = not ignore_case
     options.log_errors = False
+    options.max_mem = 64 << 20  # only what is visited is kept; less makes it fall back to a slow automaton
     return re2.compile(pattern, options)
 
 
@@ -106,12 +109,12 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
 class _Text:
     """Bytes, and the classes of them that triggers look at."""
 
-    __slots__ = ("classes", "data", "words")
+    __slots__ = ("classes", "data", "told")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.classes = data.translate(_CLASSES, _CONTINUATION)
-        self.words = _TELLTALE.search(data) is not None
+        self.told = [(start, end, data[start:end].decode("ascii").lower()) for start, end in _found(_TELLTALE, data)]
 
 
 def _classes(**members: bytes) -> bytes:
@@ -153,15 +156,19 @@ def read(
 ) -> Decoded | None:
     """The hits as one text: with what stands around them, or (None) each for itself, with walls or nothing between."""
     parts: list[bytes] = []
-    lengths: list[int] = []
-    begins: list[int] = []
-    spans: list[int] = []
+    starts: list[Positions] = []
+    ends: list[Positions] = []
 
-    def put(piece: bytes, start: int, size: int) -> None:
+    def put(piece: bytes, start: int, span: int) -> None:
         parts.append(piece)
-        lengths.append(len(piece))
-        begins.append(start)
-        spans.append(size)
+        size = len(piece)
+        if size == span:
+            starts.append(np.arange(start, start + size, dtype=np.int32))
+            ends.append(np.arange(start + 1, start + size + 1, dtype=np.int32))
+        else:
+            step = np.arange(size + 1, dtype=np.int64) * span
+            starts.append((start + step[:-1] // size).astype(np.int32))
+            ends.append((start + (step[1:] + size - 1) // size).astype(np.int32))
 
     for group in _groups(data, hits, context):
         first, last = group[0].start, group[-1].end
@@ -170,36 +177,28 @@ def read(
         if not budget.take(sum(len(hit.data) for hit in group) + (last - first if context is not None else 0)):
             continue
         if parts and walls:
-            put(WALL, -1, 0)
+            parts.append(WALL)
+            starts.append(_NOWHERE)
+            ends.append(_NOWHERE)
         at = first
         for hit in group:
             if context is not None and hit.start > at:
                 put(data[at : hit.start], at, hit.start - at)
-            if hit.cells is None:
+            if hit.cells is not None:
+                parts.append(hit.data)
+                starts.append(np.asarray(hit.cells[0], np.int32))
+                ends.append(np.asarray(hit.cells[1], np.int32))
+            elif hit.data:
                 put(hit.data, hit.start, hit.end - hit.start)
-            else:
-                for char, start, end in zip(hit.data, *hit.cells, strict=True):
-                    parts.append(_BYTES[char])
-                    lengths.append(1)
-                    begins.append(int(start))
-                    spans.append(int(end) - int(start))
             at = hit.end
         if context is not None and last > at:
             put(data[at:last], at, last - at)
     if not parts:
         return None
-    joined = b"".join(parts)
-    long = np.array(lengths, np.int64)
-    begin = np.repeat(np.array(begins, np.int64), long)
-    span = np.repeat(np.array(spans, np.int64), long)
-    size = np.repeat(long, long)
-    step = np.arange(len(joined), dtype=np.int64) - np.repeat(np.cumsum(long) - long, long)
-    starts = np.where(begin < 0, -1, begin + step * span // np.maximum(size, 1)).astype(np.int32)
-    ends = (begin + ((step + 1) * span + size - 1) // np.maximum(size, 1)).astype(np.int32)
-    return _folded(kind, joined, starts, ends, budget)
+    return _folded(kind, b"".join(parts), np.concatenate(starts), np.concatenate(ends), budget)
 
 
-_BYTES: Final = tuple(bytes([char]) for char in range(256))
+_NOWHERE: Final = np.full(len(WALL), -1, np.int32)
 
 
 def _groups(data: bytes, hits: Sequence[Hit], context: int | None) -> Iterator[Sequence[Hit]]:
@@ -311,7 +310,7 @@ def _text_of(plain: bytes, where: Positions, bits: int, start: int, end: int) ->
         if len(plain) >= 8 and plain[1 - first :: 2].count(0) * 8 >= len(plain) * 3:
             plain, starts, ends = plain[first::2], starts[first::2], ends[first::2]
             break
-    return Hit(start, end, plain, (starts.tolist(), ends.tolist())) if is_text(plain) else None
+    return Hit(start, end, plain, (starts, ends)) if is_text(plain) else None
 
 
 def _inflated(packed: bytes) -> bytes:
@@ -520,7 +519,7 @@ def _codes(text: _Text) -> list[Hit]:
     if not any(run in numbers for run in (b"ddd ddd ddd", b"dd dd dd dd dd dd", b"ddd  ddd  ddd", b"dd ddd ddd")):
         return []
     hits = []
-    for start, end in _found(_CODES_RUN, text.data):
+    for start, end in _pieces(_CODES_RUN, text.data):
         runs = [run.span() for run in _DIGIT_RUN.finditer(text.data, start, end)]
         for base in (10, 8):
             try:
@@ -545,7 +544,7 @@ def _binary(text: _Text) -> list[Hit]:
     if b"011" not in text.data or b"bbbbbbb" not in text.data.translate(_BINARY):
         return []
     hits = []
-    for start, end in _found(_BINARY_RUN, text.data):
+    for start, end in _pieces(_BINARY_RUN, text.data):
         runs = [last - first for first, last in (run.span() for run in _DIGIT_RUN.finditer(text.data, start, end))]
         width = 7 if set(runs) == {7} else 8
         where = _positions(text.data, start, end, _IN_BINARY)
@@ -574,7 +573,7 @@ def _morse(text: _Text) -> list[Hit]:
     if data.count(b"-.") + data.count(b".-") + data.count(b"._") + data.count(b"_.") + data.count(b"-*") < 3:
         return []
     hits = []
-    for start, end in _found(_MORSE_RUN, data):
+    for start, end in _pieces(_MORSE_RUN, data):
         plain = bytearray()
         starts: list[int] = []
         ends: list[int] = []
@@ -698,11 +697,37 @@ def _named(name: str) -> int:
 
 # -- letters, in their place
 
-_UNIT: Final = r"(?:\p{L}|[0134579@$])"
-_GAP: Final = r"[^\p{L}\p{N}@$\x00]"
-_SPACED: Final = _re2(rf"{_UNIT}(?:{_GAP}{{1,6}}{_UNIT}){{3,}}".encode())
-_ONE_LETTER: Final = _re2(_UNIT.encode())
 _SPACED_CLASSES: Final = bytes.maketrans(b"A.?/$0", b"a   aa")
+_GAP: Final = 6  # bytes between two letters, at most
+
+
+def _isolated(data: bytes, classes: bytes) -> Iterator[list[tuple[int, int]]]:
+    """Runs of four and more letters that each stand alone: where they begin and end."""
+    letters = np.frombuffer(classes, np.uint8) == 0x61
+    alone = letters.copy()
+    alone[1:] &= ~letters[:-1]
+    alone[:-1] &= ~letters[1:]
+    at = np.flatnonzero(alone)
+    if len(at) < 4:
+        return
+    before = np.cumsum(letters)
+    apart = (np.diff(at) > _GAP + 1) | (np.diff(before[at]) != 1)
+    bounds = np.concatenate(([0], np.flatnonzero(apart) + 1, [len(at)]))
+    long = np.flatnonzero(np.diff(bounds) >= 4)
+    if data.isascii():
+        leads = None
+    else:
+        leads = np.append(np.flatnonzero((np.frombuffer(data, np.uint8) & 0xC0) != 0x80), len(data))
+    left = _NUMBERS_READ // 3
+    for run in long[:_HITS]:
+        where = at[bounds[run] : bounds[run + 1]][: max(left, 0)]
+        left -= len(where)
+        if len(where) < 4:
+            return
+        if leads is None:
+            yield [(place, place + 1) for place in where.tolist()]
+        else:
+            yield list(zip(leads[where].tolist(), leads[where + 1].tolist(), strict=True))
 
 
 def _spaced(text: _Text) -> list[Hit]:
@@ -713,20 +738,14 @@ def _spaced(text: _Text) -> list[Hit]:
         return []
     hits: list[Hit] = []
     cuts = 0
-    for start, end in _found(_SPACED, data):
-        units = [unit.span() for unit in _ONE_LETTER.finditer(data[start:end])]
-        places = [(start + first, start + last) for first, last in units]
-        # the end of a word before, the beginning of one behind
-        if start and _word_byte(data[start - 1]):
-            places = places[1:]
-        if end < len(data) and _word_byte(data[end]):
-            places = places[:-1]
-        if len(places) < 4 or sum(
-            data[first:last].isalpha() or data[first] >= 0x80 for first, last in places
-        ) * 2 < len(places):
+    for places in _isolated(data, classes):
+        signs = sum(data[first] < 0x41 for first, _ in places)
+        if signs * 2 > len(places):
             continue
         gaps = [data[left[1] : right[0]] for left, right in pairwise(places)]
-        usual = max(set(gaps), key=gaps.count) if len(gaps) < 4096 else gaps[0]
+        if any(b"\0" in gap for gap in gaps):
+            continue
+        usual = Counter(gaps).most_common(1)[0][0]
         words: list[list[tuple[int, int]]] = [[places[0]]]
         for gap, place in zip(gaps, places[1:], strict=True):
             if gap != usual:
@@ -995,14 +1014,8 @@ _LITERALS: Final = (*_CUT_BY_SPACE, *_BACKWARDS, *_SHIFTS, *_MIRRORED, *_PIG, *_
 _TELLTALE: Final = _re2("|".join(sorted(_LITERALS, key=len, reverse=True)).encode("ascii"), ignore_case=True)
 
 
-def _told(text: _Text, words: Iterable[str] | frozenset[str]) -> list[tuple[int, int, str]]:
-    if not text.words:
-        return []
-    return [
-        (start, end, word)
-        for start, end in _found(_TELLTALE, text.data)
-        if (word := text.data[start:end].decode("ascii").lower()) in words
-    ]
+def _told(text: _Text, words: Container[str]) -> list[tuple[int, int, str]]:
+    return [hit for hit in text.told if hit[2] in words]
 
 
 def _regions(
@@ -1013,9 +1026,11 @@ def _regions(
     for first, last, _ in hits:
         if found and last <= found[-1][1]:
             continue
-        begin = data.rfind(b"\0", 0, first) + 1
-        end = data.find(b"\0", last)
-        end = len(data) if end < 0 else end
+        floor = max(first - whole, 0)
+        begin = max(data.rfind(b"\0", floor, first) + 1, floor)
+        roof = min(last + whole, len(data))
+        end = data.find(b"\0", last, roof)
+        end = roof if end < 0 else end
         if end - begin > whole:
             begin, end = _around(data, first, last, reach)
         if found and begin <= found[-1][1]:
@@ -1087,7 +1102,7 @@ _MIRROR: Final = bytes.maketrans(_LOWER + _UPPER, _LOWER[::-1] + _UPPER[::-1])
 
 def _caesar(text: _Text, *, thirteen: bool) -> list[Hit]:
     by_turn: dict[int, list[tuple[int, int, str]]] = {}
-    for hit in _told(text, _SHIFTS.keys() - _BACKWARDS):
+    for hit in _told(text, _SHIFTS):
         turn = _SHIFTS[hit[2]]
         if (turn == 13) is thirteen:
             by_turn.setdefault(turn, []).append(hit)
@@ -1135,14 +1150,20 @@ def _pig_latin(text: _Text) -> list[Hit]:
     return hits
 
 
+def _pieces(pattern: Any, data: bytes) -> Iterator[tuple[int, int]]:
+    """The same, as much of them as is worth taking apart number by number."""
+    left = _NUMBERS_READ
+    for start, end in _found(pattern, data):
+        if left <= 0:
+            return
+        cut = data.rfind(b" ", start, start + left) if end - start > left else end
+        left -= end - start
+        yield start, cut if cut > start else min(end, start + _NUMBERS_READ)
+
+
 def _found(pattern: Any, data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
     """Where an RE2 pattern matches, up to the limit of pieces."""
-    places: list[tuple[int, int]] = []
-    for match in pattern.finditer(data, start, len(data) if end is None else end):
-        places.append(match.span())
-        if len(places) >= _HITS:
-            break
-    return places
+    return [match.span() for match in islice(pattern.finditer(data, start, len(data) if end is None else end), _HITS)]
 
 
 # name, decoder, whether it is read in its place, whether it may be done several times

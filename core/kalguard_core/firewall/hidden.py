@@ -27,6 +27,8 @@ SIGNALS: Final = ("invisible", "tags", "bidi", "selectors", "mixed-script", "mar
 
 _RUNS: Final = 256  # runs reported in one conversation; more of them say nothing more
 _CONTEXT: Final = 160
+_COUNTED: Final = 4096  # a signal says no more than this
+_TURNED_READ: Final = 16 * 1024  # characters of text written upside down
 
 _TAGS: Final = re.compile("[\U000e0001-\U000e007f]+")
 _SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
@@ -67,13 +69,17 @@ def signals_of(messages: Sequence[Message]) -> Mapping[str, int]:
         if text.isascii():
             continue
         counts["tags"] += sum(end - start for start, end in _tag_runs(text))
-        counts["bidi"] += len(_OVERRIDES.findall(text))
-        counts["selectors"] += sum(len(run.group()) for run in _SELECTORS.finditer(text))
+        counts["bidi"] += _count(_OVERRIDES, text)
+        counts["selectors"] += sum(len(run.group()) for run in islice(_SELECTORS.finditer(text), _COUNTED))
         counts["invisible"] += sum(end - start for start, end in _zero_width(text))
-        counts["mixed-script"] += len(_MIXED.findall(text))
-        counts["marks"] += len(_MARKS.findall(text))
-        counts["mojibake"] += len(_MOJIBAKE_HINT.findall(text))
+        counts["mixed-script"] += _count(_MIXED, text)
+        counts["marks"] += _count(_MARKS, text)
+        counts["mojibake"] += _count(_MOJIBAKE_HINT, text)
     return {name: count for name, count in counts.items() if count}
+
+
+def _count(pattern: re.Pattern[str], text: str) -> int:
+    return sum(1 for _ in islice(pattern.finditer(text), _COUNTED))
 
 
 def hidden_runs(messages: Sequence[Message]) -> tuple[tuple[int, int, int], ...]:
@@ -102,7 +108,7 @@ def _merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _tag_runs(text: str) -> Iterator[tuple[int, int]]:
     """Tags, but for those of the flags of England, Scotland and Wales."""
-    for run in _TAGS.finditer(text):
+    for run in islice(_TAGS.finditer(text), _COUNTED):
         start, end = run.span()
         if not (start and text[start - 1] == "\U0001f3f4" and end - start <= 7):
             yield start, end
@@ -110,13 +116,13 @@ def _tag_runs(text: str) -> Iterator[tuple[int, int]]:
 
 def _zero_width(text: str) -> Iterator[tuple[int, int]]:
     if _WITHIN.search(text):
-        for run in _WITHIN.finditer(text):
+        for run in islice(_WITHIN.finditer(text), _COUNTED):
             yield run.span()
     rtl = _RIGHT_TO_LEFT.search(text) is not None
-    for run in _MANY.finditer(text):
+    for run in islice(_MANY.finditer(text), _COUNTED):
         if not rtl or len(run.group()) > 8:
             yield run.span()
-    for run in _SOFT.finditer(text):
+    for run in islice(_SOFT.finditer(text), _COUNTED):
         yield run.span()
 
 
@@ -213,10 +219,11 @@ def _windows(char: str) -> bytes:
 
 
 def _upside_down(text: str) -> list[tuple[int, int, str]]:
-    if len(_UPSIDE_DOWN.findall(text)) < 4:
+    if sum(1 for _ in islice(_UPSIDE_DOWN.finditer(text), 4)) < 4:
         return []
     hits = []
     behind = -1
+    total = 0
     for found in _UPSIDE_DOWN.finditer(text):
         start, end = found.span()
         if start < behind:
@@ -225,6 +232,9 @@ def _upside_down(text: str) -> list[tuple[int, int, str]]:
         behind = text.find("\n", end)
         behind = min(len(text) if behind < 0 else behind, end + 2048)
         hits.append((first, behind, text[first:behind].translate(_FLIPPED)))
+        total += behind - first
+        if total > _TURNED_READ:
+            break
     return hits
 
 
