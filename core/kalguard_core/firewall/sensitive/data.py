@@ -4,6 +4,7 @@ Rules of this file:
 - A finding is a place and a kind. No value leaves this file, not in an error either.
 - Text is read as it is written, and again without invisible characters, so that neither a zero-width space in a
   card number nor one glued to a key hides it. All messages are read at once, with a NUL between them.
+- A key may be cut in two, between two texts of one role that a model reads as one: both halves are findings.
 - A placeholder (`[EMAIL_1]`) is a wall like that: nothing is found in it, nor across it. Numbers that the text already
   has are never given to another value.
 - Where findings of modes that act overlap, they are one, over all that any of them covers: half a secret is not left
@@ -44,6 +45,7 @@ WITHHELD: Final = "[REDACTED:sensitive]"
 _WALL: Final = b"\0"
 _ROUNDS: Final = 8
 _BEYOND: Final = 512  # bytes behind the reach of a context that its value may end in
+_SEAM: Final = 256  # bytes on either side of a cut between two texts
 _SHORT: Final = 4_096
 _SURE: Final = {"high": 2, "medium": 1, "low": 0}
 _PLACEHOLDER: Final = r"\[[A-Z0-9_]{2,40}_[0-9]{1,5}\]"
@@ -152,9 +154,10 @@ class SensitiveData:
         if UNSEEN in written.data and (without := seen(written.data)) is not None:
             readings.append(without)
         hits = [self._patterns.sieve.hits(reading.data) for reading in readings]
-        if not any(hits):
+        cut = list(self._cut(messages, parts)) if len(parts) > 1 else []
+        if not cut and not any(hits):
             return ()
-        return self._findings(messages, parts, readings, hits)
+        return self._findings(messages, parts, readings, hits, cut)
 
     def verdict(self, messages: Sequence[Message], findings: Sequence[Finding]) -> Verdict:
         """What findings in these messages amount to."""
@@ -231,10 +234,13 @@ class SensitiveData:
         parts: Sequence[bytes],
         readings: Sequence[Reading],
         hits: Sequence[Sequence[int]],
+        cut: Sequence[tuple[int, _Found]],
     ) -> tuple[Finding, ...]:
         starts = list(accumulate((len(part) + 1 for part in parts[:-1]), initial=0))
         roles = {message.role for message in messages}
         found: dict[int, set[_Found]] = {}
+        for index, one in cut:
+            found.setdefault(index, set()).add(one)
         floods: list[tuple[Detector, int]] = []
         for reading, matched in zip(readings, hits, strict=True):
             for detector, start, end in self._located(reading, matched, roles, floods):
@@ -253,6 +259,38 @@ class SensitiveData:
             index = bisect_right(starts, offset) - 1
             findings.add(Finding(index, 0, len(parts[index]), FLOOD_KIND, detector.group, detector.id))
         return tuple(sorted(findings, key=lambda one: (one.message, one.start, one.end, one.detector)))
+
+    def _cut(self, messages: Sequence[Message], parts: Sequence[bytes]) -> Iterator[tuple[int, _Found]]:
+        """Both halves of keys that are cut between two texts of one role: (message, place)."""
+        assert self._patterns is not None
+        seams = [
+            index
+            for index in range(len(parts) - 1)
+            if messages[index].role == messages[index + 1].role and parts[index] and parts[index + 1]
+        ]
+        if not seams:
+            return
+        pieces = [parts[index][-_SEAM:] + parts[index + 1][:_SEAM] for index in seams]
+        data = _walled(_WALL.join(pieces))
+        starts = list(accumulate((len(piece) + 1 for piece in pieces[:-1]), initial=0))
+        looked = 0
+        for hit in self._patterns.sieve.hits(data):
+            if hit == len(DETECTORS) or not _is_told_by_its_shape(DETECTORS[hit]):
+                continue
+            for _, place in self._candidates(DETECTORS[hit], data):
+                looked += 1
+                if looked > MAX_TAGGED:
+                    return
+                if place is None:
+                    continue
+                which = bisect_right(starts, place[0]) - 1
+                index = seams[which]
+                seam = starts[which] + min(len(parts[index]), _SEAM)
+                mode = self.mode(DETECTORS[hit].kind, messages[index].role)
+                if place[0] < seam < place[1] and mode is not Mode.OFF:
+                    size = len(parts[index])
+                    yield index, _Found(size - (seam - place[0]), size, DETECTORS[hit], mode.severity)
+                    yield index + 1, _Found(0, place[1] - seam, DETECTORS[hit], mode.severity)
 
     def _located(
         self, reading: Reading, hits: Sequence[int], roles: set[str], floods: list[tuple[Detector, int]]
@@ -339,6 +377,11 @@ class SensitiveData:
             first = max(place[1], begin + 1)
             nothing = place[0] == place[1] or self._allowed(detector, data[place[0] : place[1]])
             yield candidate, None if nothing else place
+
+
+def _is_told_by_its_shape(detector: Detector) -> bool:
+    # numbers that follow each other in a list would make cards and ids by chance
+    return detector.group == "secret" and detector.confidence == "high" and detector.context is None
 
 
 def _restored(policy: SensitivePolicy, serialized: bytes | None, backend: Backend) -> SensitiveData:

@@ -29,7 +29,8 @@ _GENERIC: Final = frozenset(
     b"com org net edu gov mil int info biz name pro aero coop museum jobs mobi travel tel cat asia post arpa app dev "
     b"io ai cloud online site website store shop blog tech xyz club live life world email mail media news agency "
     b"academy company consulting digital design events expert finance fund global group health help house law legal "
-    b"management marketing network one page partners photo photography plus press pub school science security services social "
+    b"management marketing network one page partners photo photography plus press pub school science security services "
+    b"social "
     b"software solutions space studio systems team technology tips today tools top university ventures video vip "
     b"wiki work works zone eus gal berlin hamburg koeln bayern wien paris london nyc tokyo swiss saarland cymru scot "
     b"bank insurance church hospital clinic doctor dental estate example test invalid".split()
