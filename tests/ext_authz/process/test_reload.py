@@ -504,6 +504,8 @@ BAD_STARTS: dict[str, tuple[str, bytes | None, str]] = {
     "policy: unknown key": ("POLICY_PATH", MISSPELLED, "doc:2: rules[0].mach: unknown key"),
     "policy: missing": ("POLICY_PATH", None, "KALGUARD_POLICY_PATH: "),
     "tools: wrong type": ("TOOLS_PATH", b"tools:\n  a:\n    rateLimit: many\n", "doc:3: tools.a.rateLimit: "),
+    "firewall: a threshold": ("FIREWALL_PATH", b"profiles:\n  a:\n    block: 200\n", "doc:3: profiles.a.block: "),
+    "firewall: a pack": ("FIREWALL_PATH", b"packs: [none.yaml]\n", "none.yaml: cannot be read"),
     "revocations: no hash": ("REVOCATIONS_PATH", b"tokenHashes:\n  - abc\n", "doc:2: tokenHashes[0]: "),
     "principals: half": ("PRINCIPALS_PATH", HALF_PRINCIPAL, "doc:2: principals[0].agentId: "),
     "secret: short": ("TOKEN_SECRET_FILE", b"short", "KALGUARD_TOKEN_SECRET_FILE"),
