@@ -65,7 +65,13 @@ _UNKNOWN_NUMBER: Final = _UNKNOWN.to_bytes(2, "little")
 _WORD: Final = re.compile(rb"[0-9A-Za-z\x00\x80-\xff]+")
 # Punctuation that folding leaves, and that people write next to words; for `TO_WORDS` it would be letters.
 _PUNCTUATION: Final = tuple((char.encode(), b" " * len(char.encode())) for char in "¡¿،؛؟।。、「」《》【】・")
-_UNFIT: Final = (*matcher.HYPERSCAN_ERRORS, StopIteration, IndexError, KeyError, PatternError)
+_UNFIT: Final[tuple[type[Exception], ...]] = (
+    *matcher.HYPERSCAN_ERRORS,
+    StopIteration,
+    IndexError,
+    KeyError,
+    PatternError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ class Engine:
     """The compiled rules of some packs. Safe to use from any thread.
 
     `backend`: `auto` takes Hyperscan where it is installed. Raises `PackError` for a pattern that an engine can't
-    read. `build_engine` makes one from YAML, or from what an earlier one left.
+    read. `build_engine` makes one from YAML, or from what an earlier one left. `was_warm`: nothing was compiled.
     """
 
     def __init__(self, packs: RulePacks, *, backend: Backend = "auto", compiled: bytes | None = None) -> None:
@@ -165,6 +171,7 @@ class Engine:
             self._assemble(kept.rules, kept.program, None)
 
     def _assemble(self, rules: Sequence[Rule], program: _Program, databases: Sequence[bytes] | None) -> None:
+        self.was_warm = databases is not None
         self.rules: tuple[Rule, ...] = tuple(rules)
         self._program = program
         self._vocabulary = _Vocabulary(program.books)
@@ -308,9 +315,7 @@ class _Matcher:
         if not self._has_sets:
             return range(first, last)
         return [
-            start + number
-            for start in range(first, last, self._together)
-            for number in self._sets[start].which(text)
+            start + number for start in range(first, last, self._together) for number in self._sets[start].which(text)
         ]
 
     def _finder(self, number: int) -> Callable[[bytes], Iterator[tuple[int, int]]]:
@@ -400,7 +405,9 @@ class _Draft:
             needed = anchor(phrase, lambda atom: commonness(self._words, atom))
             if needed is None:
                 raise PackError("a phrase can match any words at all")
-            lines.append((sorted({byte for atom in needed for byte in bytes_of[atom.name]}), number, expression(phrase, written)))
+            lines.append(
+                (sorted({byte for atom in needed for byte in bytes_of[atom.name]}), number, expression(phrase, written))
+            )
         lines.sort()  # those with the same anchors come into the same database
         return _Book(
             [number for _, number, _ in lines],

@@ -15,6 +15,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from itertools import islice
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ import re2
 from .phrase import PatternError
 
 try:
-    import hyperscan
+    hyperscan: Any = import_module("hyperscan")
 except ImportError:  # no wheel for this machine
     hyperscan = None
 
@@ -41,7 +42,7 @@ def hyperscan_platform() -> str:
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(expressions=[b"a"], ids=[0], flags=[0])
     info = database.info()
-    return f"{hyperscan.__version__} {info.decode() if isinstance(info, bytes) else info} {platform.machine()}"
+    return f"{hyperscan.__version__} {info!r} {platform.machine()}"
 
 
 def _options() -> Any:
@@ -104,8 +105,6 @@ class HyperscanSet:
         return found
 
 
-def first_places(
-    find: Callable[[bytes], Iterator[tuple[int, int]]], data: bytes, most: int
-) -> list[tuple[int, int]]:
+def first_places(find: Callable[[bytes], Iterator[tuple[int, int]]], data: bytes, most: int) -> list[tuple[int, int]]:
     """The first places, at most so many."""
     return list(islice(find(data), most))

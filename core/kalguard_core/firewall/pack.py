@@ -296,7 +296,9 @@ class _Reader:
             elif "*" in word[:-1]:
                 self._wrong(f"{where}: {word!r}: an asterisk stands at the end")
             elif stem and len(parts[0].encode()) < SHORTEST_STEM:
-                self._wrong(f"{where}: {word!r} has fewer than {SHORTEST_STEM} bytes before the asterisk; too many words")
+                self._wrong(
+                    f"{where}: {word!r} has fewer than {SHORTEST_STEM} bytes before the asterisk; too many words"
+                )
             else:
                 folded[parts[0] + "*" * stem] = None
         self.words[name] = tuple(folded)

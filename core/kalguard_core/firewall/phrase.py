@@ -202,7 +202,7 @@ class _Parser:
 
     def _sequence(self, depth: int) -> Node:
         parts: list[Node] = []
-        while (token := self._peek()) is not None and token not in "|)":
+        while (token := self._peek()) is not None and token not in ("|", ")"):
             parts.append(self._repeated(depth))
         if not parts:
             raise PatternError("there is an empty alternative; write ? after the group instead")

@@ -3,7 +3,7 @@
 Rules of this file:
 - Text is read in lower case, as folded bytes: ASCII, and UTF-8 for the rest. Hyperscan and google-re2 both read bytes;
   where they or PCRE differ (`\\s`, `.`, case), the expression is rewritten until they can't.
-- No shape matches NUL, the wall between messages: `.`, negated classes, `\\W`, `\\D` and `\\S` are rewritten without it.
+- No shape matches NUL, the wall between messages: `.`, negated classes, `\\W`, `\\D`, `\\S` are rewritten without it.
 - A character outside ASCII is several bytes: it becomes a group, and a class that holds some becomes a choice.
 - What can't be read in linear time (look-around, back-references) does not compile, and is refused.
 """
