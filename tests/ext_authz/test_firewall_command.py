@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,18 @@ def test_a_bad_line_is_answered_in_its_place_and_the_others_too(line: Any, wrong
     assert answer["error"].startswith("line 2: ")
     assert wrong in answer["error"]
     assert (before["decision"], after["decision"]) == ("allow", "block")
+
+
+def test_a_line_that_is_too_long_is_an_error_and_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("kalguard_ext_authz.cli.firewall.score"), "MAX_LINE", 1000)
+    for length in (1001, 999_999, 1_048_577, 3_000_000):
+        status, (before, answer, after) = scored({"text": HONEST}, "x" * length + "\n", {"text": ATTACK})
+        assert status == 1
+        assert answer["line"] == 2
+        assert "line 2: longer than" in answer["error"]
+        assert (before["decision"], after["decision"]) == ("allow", "block")
+    fits = '{"text": ""}'
+    assert scored(fits.replace('""', '"' + "a" * (1000 - len(fits)) + '"') + "\n")[0] == 0
 
 
 def test_several_processes_keep_the_order() -> None:

@@ -134,6 +134,12 @@ def test_json_has_the_same_and_each_source(folder: Path) -> None:
     assert data["definitions"]
 
 
+def test_what_is_caught_at_a_rate_of_honest_texts_is_told_whatever_the_thresholds_are(folder: Path) -> None:
+    for entry in told("evaluate", folder)["atHonestRates"]:
+        assert entry["honest"]["percent"] <= entry["atMost"]
+    assert "\n  0.5%: " in run("evaluate", folder).stdout
+
+
 def test_sources_are_shown_on_request(folder: Path) -> None:
     assert "\n  plain " not in run("evaluate", folder).stdout
     assert "\n  plain " in run("evaluate", folder, "--by-source").stdout

@@ -99,7 +99,7 @@ def _answer(thresholds: Thresholds, firewall: PromptFirewall, entry: tuple[int, 
     """The answer to a line, whether the line was wrong, and its length in bytes."""
     number, line, length = entry
     try:
-        if len(line) > MAX_LINE:
+        if len(line.removesuffix(b"\n")) > MAX_LINE:
             raise BadInput(f"longer than {MAX_LINE >> 20} MiB")
         messages = read_messages(line)
     except BadInput as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
@@ -24,6 +25,8 @@ from .beside import Answers, Listed
 from .chosen import Thresholds
 
 _WIDTH: Final = 120
+_RATES: Final = (0.001, 0.005, 0.01, 0.02, 0.05)
+"""Shares of honest texts at which the caught share is told, whatever the thresholds are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,15 @@ def data_of(result: Result) -> dict[str, Any]:
             }
             for threshold, found in columns.items()
         },
+        "atHonestRates": [
+            {
+                "atMost": 100 * rate,
+                "threshold": None if math.isinf(threshold) else threshold,
+                "caught": found.caught.as_dict(),
+                "honest": found.honest.as_dict(),
+            }
+            for rate, (threshold, found) in ((rate, result.at_rate(rate)) for rate in _RATES)
+        ],
         "beside": [
             {
                 "name": entry.name,
@@ -182,6 +194,11 @@ def lines_of(result: Result, *, by_source: bool) -> list[str]:
     lines += _laid_out(table)
     per_text = 1e6 * result.seconds / max(1, len(result.chosen.rows))
     lines += ["", f"{result.seconds:.1f} s" + ("" if result.plan else f", {per_text:.0f} µs a text")]
+    lines += ["", "caught where at most so much honest text is flagged (macro), and the risk from which on:"]
+    for rate in _RATES:
+        threshold, found = result.at_rate(rate)
+        risk = "none" if math.isinf(threshold) else f"{threshold:g}"
+        lines.append(f"  {100 * rate:g}%: {_percent(found.caught.share)}, risk {risk}")
     lines += _beside_lines(result)
     return [*lines, "", *(line for text in DEFINITIONS for line in wrap(text, _WIDTH))]
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ARTIFACT: Final = "model.bin"
 """The bundled model, in the folder of `kalguard_core.firewall`."""
 
+_MODULE: Final = "kalguard_core.firewall.training"
+
 
 class TrainingMissing(Exception):
     """This build has no means to train."""
@@ -44,6 +46,8 @@ def trained_maker(artifact: bytes) -> Maker:
 
 def _training() -> Any:
     try:
-        return import_module("kalguard_core.firewall.training")
-    except ImportError:
+        return import_module(_MODULE)
+    except ModuleNotFoundError as error:
+        if error.name != _MODULE:
+            raise
         raise TrainingMissing("this build can't train a model") from None
