@@ -35,7 +35,9 @@ Positions: TypeAlias = NDArray[np.int32]
 
 _ALLOWANCE: Final = 64 * 1024  # decoded bytes that even a short text may have: gzip expands
 _CEILING: Final = 1024 * 1024  # and the most for long ones: two positions of four bytes are kept for each
-_HITS: Final = 4096  # pieces a decoder looks at; each costs microseconds, so this bounds it to some 10 ms
+_HITS: Final = 2048  # pieces a decoder looks at; each costs microseconds, so this bounds it to some 10 ms
+_NESTED: Final = 128 * 1024  # bytes of decoded text that are looked at again for what is encoded in them
+_IN_PLACE: Final = 64 * 1024  # bytes of one view that is read in its place: most of it is context
 _CONTEXT: Final = 160  # about two lines: what else belongs to the sentence
 _NUMBERS_READ: Final = 96 * 1024  # bytes of numbers, Morse and spaced letters in one text; a microsecond for each few
 _LETTERS_CUT: Final = 4096  # letters without gaps that are cut into words; each costs a dozen look-ups
@@ -53,10 +55,11 @@ def _re2(pattern: bytes, *, ignore_case: bool = False) -> Any:
 class Budget:
     """How many bytes may still be decoded in one request: as many as were written, within limits."""
 
-    __slots__ = ("left", "unread")
+    __slots__ = ("left", "nested", "unread")
 
     def __init__(self, size: int) -> None:
         self.left = min(size, _CEILING) + _ALLOWANCE
+        self.nested = _NESTED
         self.unread = 0
 
     def take(self, size: int) -> bool:
@@ -98,6 +101,8 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
             continue
         if name == "split" and spaced:
             continue  # what was spaced letter by letter needs no more putting together
+        if name in _NEEDS and not text.possible[_NEEDS[name]]:
+            continue
         hits = decoder(text)
         spaced = spaced or (name == "letters" and bool(hits))
         if hits:
@@ -109,12 +114,19 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
 class _Text:
     """Bytes, and the classes of them that triggers look at."""
 
-    __slots__ = ("classes", "data", "told")
+    __slots__ = ("classes", "data", "letters", "numbers", "possible", "told")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.classes = data.translate(_CLASSES, _CONTINUATION)
-        self.told = [(start, end, data[start:end].decode("ascii").lower()) for start, end in _found(_TELLTALE, data)]
+        self.letters = self.classes.translate(_SPACED_CLASSES)
+        self.numbers = data.translate(_NUMBERS)
+        self.possible = {
+            "disguised": _DISGUISED.search(self.classes) is not None,
+            "numbered": data.count(b"0x") > 3 or _NUMBERED.search(self.numbers) is not None,
+        }
+        plain = data.translate(_CUTS_TO_SPACES)
+        self.told = [(start, end, plain[start:end].decode("ascii").lower()) for start, end in _found(_TELLTALE, plain)]
 
 
 def _classes(**members: bytes) -> bytes:
@@ -125,7 +137,30 @@ def _classes(**members: bytes) -> bytes:
     return bytes(table)
 
 
-_CLASS_NAMES: Final = {"lower": "a", "upper": "A", "digit": "0", "symbol": "$", "space": " ", "cut": ".", "blob": "/"}
+# In one pass each: whether spaced letters, leetspeak or Morse are possible, and whether numbers of characters are.
+_DISGUISED: Final = _re2(
+    rb"(?:^|[^aA0$])(?:[aA0$][^aA0$]{1,6}){3}[aA0$]|[aA][0$][aA]|[0$][aA][aA]|[aA]00|[.*](?: | ?/ ?)[.*]"
+)
+_NUMBERED: Final = _re2(rb"[dh]{16}|(?:[dh]{2} {1,2}){5}|d{2,3} {1,2}d{3} {1,2}d{2,3}|d{7}")
+_NEEDS: Final = {
+    "letters": "disguised",
+    "leetspeak": "disguised",
+    "morse": "disguised",
+    "hex": "numbered",
+    "codes": "numbered",
+    "binary": "numbered",
+}
+_CUTS_TO_SPACES: Final = bytes.maketrans(b"-_.*~`|^'/\\", b" " * 11)
+_CLASS_NAMES: Final = {
+    "lower": "a",
+    "upper": "A",
+    "digit": "0",
+    "symbol": "$",
+    "space": " ",
+    "cut": ".",
+    "mark": "*",
+    "blob": "/",
+}
 _LOWER: Final = b"abcdefghijklmnopqrstuvwxyz"
 _UPPER: Final = _LOWER.upper()
 _DIGITS: Final = b"0123456789"
@@ -136,7 +171,8 @@ _CLASSES: Final = _classes(
     digit=_DIGITS,
     symbol=b"@$!",
     space=b" \t\n\r\v\f",
-    cut=b"-_.*~`|\\^'",
+    cut=b"-_.|^'",
+    mark=b"*~`\\",
     blob=b"/+=",
 )
 _BLOB: Final = bytes(
@@ -170,11 +206,17 @@ def read(
             starts.append((start + step[:-1] // size).astype(np.int32))
             ends.append((start + (step[1:] + size - 1) // size).astype(np.int32))
 
+    size = 0
     for group in _groups(data, hits, context):
         first, last = group[0].start, group[-1].end
         if context is not None:
             first, last = _around(data, first, last, context)
-        if not budget.take(sum(len(hit.data) for hit in group) + (last - first if context is not None else 0)):
+        needed = sum(len(hit.data) for hit in group) if context is None else last - first
+        size += needed
+        if context is not None and size > _IN_PLACE:
+            budget.unread += needed
+            continue
+        if not budget.take(needed):
             continue
         if parts and walls:
             parts.append(WALL)
@@ -210,7 +252,11 @@ def _groups(data: bytes, hits: Sequence[Hit], context: int | None) -> Iterator[S
     group = [hits[0]]
     for hit in hits[1:]:
         behind = group[-1].end
-        if hit.start - behind > 2 * context or data.find(b"\0", behind, hit.start) >= 0:
+        if (
+            hit.start - behind > 2 * context
+            or hit.end - group[0].start > _IN_PLACE // 2
+            or data.find(b"\0", behind, hit.start) >= 0
+        ):
             yield group
             group = []
         group.append(hit)
@@ -385,18 +431,44 @@ def _base64(text: _Text) -> list[Hit]:
             hit = _base64_at(data, _positions(data, start, end, _IN_BASE64), start, padded, shifts)
             if hit:
                 hits.append(hit)
-    if sum(map(text.classes.count, _MIXED)) >= 3:
-        hits += _pieced(data, hits)
+    if text.classes.count(b"aA") >= 2 and sum(map(text.classes.count, _MIXED)) >= 3:
+        for start, end in _mixed(data)[:64]:
+            hits += _pieced(data, hits, start, end)
         hits.sort(key=lambda hit: hit.start)
     return hits
 
 
-def _pieced(data: bytes, known: Sequence[Hit]) -> Iterator[Hit]:
+_MIXED_RUN: Final = _re2(rb"AaA|a0A|A0a|aA0|0Aa")
+
+
+def _mixed(data: bytes) -> list[tuple[int, int]]:
+    """Where letters and digits are mixed as only chance mixes them: three times within two words or so."""
+    places = [start for start, _ in _found(_MIXED_RUN, data.translate(_CLASSES))]
+    found: list[tuple[int, int]] = []
+    for index in range(2, len(places)):
+        if places[index] - places[index - 2] <= 48:
+            start, end = max(places[index - 2] - 256, 0), min(places[index] + 256, len(data))
+            if found and start <= found[-1][1]:
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((start, end))
+    return found
+
+
+def _pieced(data: bytes, known: Sequence[Hit], begin: int, finish: int) -> Iterator[Hit]:
     """Base64 that is short, or cut by spaces or quotes."""
-    taken = iter([*known, Hit(len(data), len(data), b"")])
+    begin = max(
+        data.rfind(b" ", max(begin - 256, 0), begin) + 1,
+        data.rfind(b"\n", max(begin - 256, 0), begin) + 1,
+        begin - 256,
+        0,
+    )
+    gap = data.find(b" ", finish, finish + 256)
+    finish = min(gap if gap >= 0 else finish + 256, len(data))
+    taken = iter([*(hit for hit in known if hit.end > begin), Hit(len(data), len(data), b"")])
     block = next(taken)
     chain: list[tuple[int, int]] = []
-    for word in islice(_BLOB_WORD.finditer(data), 2 * _HITS):
+    for word in islice(_BLOB_WORD.finditer(data, begin, finish), _HITS):
         start, end = word.span()
         if not word.group().strip(b"+/=-_"):
             continue  # what pieces are put together with
@@ -487,7 +559,9 @@ _HEX_PREFIX: Final = re.compile(rb"0[xX]")
 
 def _hex(text: _Text) -> list[Hit]:
     data = text.data
-    numbers = data.translate(_NUMBERS).replace(b"h", b"d")
+    numbers = text.numbers
+    if b"dh" in numbers or b"hd" in numbers:
+        numbers = numbers.replace(b"h", b"d")
     if (
         b"d" * 16 not in numbers
         and b"dd dd dd dd dd dd" not in numbers
@@ -501,8 +575,7 @@ def _hex(text: _Text) -> list[Hit]:
         blank = _HEX_PREFIX.sub(b"  ", data[start:end])
         where = _positions(blank, 0, len(blank), _IN_HEX) + np.int32(start)
         chars = blank.translate(None, b" ,:;-\n\r")
-        if len(chars) % 2 or len(chars) < 12:
-            continue
+        chars = chars[: len(chars) // 2 * 2]
         hit = _text_of(bytes.fromhex(chars.decode("ascii")), where, 4, start, end)
         if hit:
             hits.append(hit)
@@ -515,7 +588,7 @@ _DIGIT_RUN: Final = re.compile(rb"[0-9]+")
 
 def _codes(text: _Text) -> list[Hit]:
     """Numbers of characters: decimal or octal."""
-    numbers = text.data.translate(_NUMBERS)
+    numbers = text.numbers
     if not any(run in numbers for run in (b"ddd ddd ddd", b"dd dd dd dd dd dd", b"ddd  ddd  ddd", b"dd ddd ddd")):
         return []
     hits = []
@@ -570,6 +643,8 @@ _MORSE: Final = dict(zip(_MORSE_SIGNS.split(), b"abcdefghijklmnopqrstuvwxyz01234
 
 def _morse(text: _Text) -> list[Hit]:
     data = text.data
+    if b". ." not in text.classes and b". /" not in text.classes and b". *" not in text.classes:
+        return []
     if data.count(b"-.") + data.count(b".-") + data.count(b"._") + data.count(b"_.") + data.count(b"-*") < 3:
         return []
     hits = []
@@ -697,7 +772,7 @@ def _named(name: str) -> int:
 
 # -- letters, in their place
 
-_SPACED_CLASSES: Final = bytes.maketrans(b"A.?/$0", b"a   aa")
+_SPACED_CLASSES: Final = bytes.maketrans(b"A.?/*$0", b"a    aa")
 _GAP: Final = 6  # bytes between two letters, at most
 
 
@@ -714,10 +789,8 @@ def _isolated(data: bytes, classes: bytes) -> Iterator[list[tuple[int, int]]]:
     apart = (np.diff(at) > _GAP + 1) | (np.diff(before[at]) != 1)
     bounds = np.concatenate(([0], np.flatnonzero(apart) + 1, [len(at)]))
     long = np.flatnonzero(np.diff(bounds) >= 4)
-    if data.isascii():
-        leads = None
-    else:
-        leads = np.append(np.flatnonzero((np.frombuffer(data, np.uint8) & 0xC0) != 0x80), len(data))
+    array = np.frombuffer(data, np.uint8)
+    leads = None if data.isascii() else np.append(np.flatnonzero((array & 0xC0) != 0x80), len(data))
     left = _NUMBERS_READ // 3
     for run in long[:_HITS]:
         where = at[bounds[run] : bounds[run + 1]][: max(left, 0)]
@@ -733,8 +806,8 @@ def _isolated(data: bytes, classes: bytes) -> Iterator[list[tuple[int, int]]]:
 def _spaced(text: _Text) -> list[Hit]:
     """Letters with something between each and the next."""
     data = text.data
-    classes = text.classes.translate(_SPACED_CLASSES)
-    if b" a a a " not in classes and not classes.startswith(b"a a a a") and b"a  a  a  a" not in classes:
+    classes = text.letters
+    if b" a a a " not in classes and not classes.startswith(b"a a a a") and b"  a  a  a  " not in classes:
         return []
     hits: list[Hit] = []
     cuts = 0
@@ -828,12 +901,16 @@ _LETTER_RUN: Final = re.compile(rb"[A-Za-z]+")
 
 
 def _split(text: _Text) -> list[Hit]:
-    """Words cut by a hyphen, a dot or the like."""
-    classes = text.classes.replace(b"A", b"a")
+    """Words cut by a hyphen, a dot, a space or the like."""
     hits: list[Hit] = []
-    if b"a.a" in classes or b"a..a" in classes:
+    cut = _told(text, _CUT_BY_SPACE)
+    classes = text.classes
+    if cut or (
+        (b"a.a" in classes or b"A.A" in classes)
+        and any(gap in classes for gap in (b"a.aa.a", b"a.aaa.a", b"a.aaaa.a", b"a.a.a", b"A.AA.A", b"A.AAA.A"))
+    ):
         hits += _put_together(text.data, _SPLIT)
-    for start, end in _regions(text.data, _told(text, _CUT_BY_SPACE), 256, whole=512):
+    for start, end in _regions(text.data, cut, 256, whole=512):
         hits += _put_together(text.data, _SPLIT_BY_SPACE, start, end)
     hits.sort(key=lambda hit: (hit.start, -hit.end))
     return [hit for index, hit in enumerate(hits) if not index or hits[index - 1].end <= hit.start]
@@ -901,15 +978,17 @@ _EMPHASISED: Final = _re2(rb"[*~`\\]{1,3}|\b_{1,2}|_{1,2}\b|\[|\]\([^()\s\x00]*\
 
 
 def _emphasis(text: _Text) -> list[Hit]:
-    data = text.data
-    if not any(data.count(char) > 1 for char in (b"*", b"~", b"`", b"\\", b"_")):
+    """Emphasis and backslashes inside words."""
+    classes = text.classes
+    if b"*" not in classes or not (b"a*" in classes or b"A*" in classes):
         return []
+    data = text.data
     hits: list[Hit] = []
     inside = False
     for start, end in _found(_EMPHASISED, data):
         left = start > 0 and _word_byte(data[start - 1])
         right = end < len(data) and _word_byte(data[end])
-        inside = inside or (left and right)
+        inside = inside or (left and right and data[start] != 0x5F)
         if left or right:
             hits.append(Hit(start, end, b""))
     return hits if inside else []
@@ -924,7 +1003,9 @@ _LEET_CLASSES: Final = bytes.maketrans(b"A$", b"a0")
 
 
 def _leetspeak(text: _Text) -> list[Hit]:
-    classes = text.classes.translate(_LEET_CLASSES)
+    classes = text.classes
+    if b"$" in classes or b"A" in classes:
+        classes = classes.translate(_LEET_CLASSES)
     if b"a0a" not in classes and b"0aa" not in classes and b"a00" not in classes:
         return []
     hits: list[Hit] = []

@@ -30,6 +30,11 @@ _CONTEXT: Final = 160
 _COUNTED: Final = 4096  # a signal says no more than this
 _TURNED_READ: Final = 16 * 1024  # characters of text written upside down
 
+# whether any of the patterns but the last few can match: most text that is not ASCII ends here
+_SPECIAL: Final = re.compile(
+    "[\xad\u0300-\u036f\u0483-\u0489\u115f\u1160\u180b-\u180f\u1ab0-\u1aff\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u20d0-\u20ff\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e01ef]"
+)
 _TAGS: Final = re.compile("[\U000e0001-\U000e007f]+")
 _SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _OVERRIDES: Final = re.compile("[\u202d\u202e]")
@@ -68,13 +73,15 @@ def signals_of(messages: Sequence[Message]) -> Mapping[str, int]:
         text = message.text
         if text.isascii():
             continue
+        counts["mixed-script"] += _count(_MIXED, text)
+        counts["mojibake"] += _count(_MOJIBAKE_HINT, text)
+        if not _SPECIAL.search(text):
+            continue
         counts["tags"] += sum(end - start for start, end in _tag_runs(text))
         counts["bidi"] += _count(_OVERRIDES, text)
         counts["selectors"] += sum(len(run.group()) for run in islice(_SELECTORS.finditer(text), _COUNTED))
         counts["invisible"] += sum(end - start for start, end in _zero_width(text))
-        counts["mixed-script"] += _count(_MIXED, text)
         counts["marks"] += _count(_MARKS, text)
-        counts["mojibake"] += _count(_MOJIBAKE_HINT, text)
     return {name: count for name, count in counts.items() if count}
 
 
@@ -87,7 +94,7 @@ def hidden_runs(messages: Sequence[Message]) -> tuple[tuple[int, int, int], ...]
     found: list[tuple[int, int, int]] = []
     for index, message in enumerate(messages):
         text = message.text
-        if text.isascii() or len(found) >= _RUNS:
+        if text.isascii() or len(found) >= _RUNS or not _SPECIAL.search(text):
             continue
         places = [*_tag_runs(text), *_zero_width(text)]
         places += (run.span() for run in islice(_SELECTORS.finditer(text), _RUNS))

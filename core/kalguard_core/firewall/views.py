@@ -106,6 +106,11 @@ def views(messages: Sequence[Message]) -> Views:
     todo = deque(view for view in found if view.kind not in _FULL or view is plain)
     while todo:
         view = todo.popleft()
+        if view.depth:
+            budget.nested -= len(view.data)
+            if budget.nested < 0:
+                budget.unread += len(view.data)
+                continue
         for read in decodings(view.data, view.kind, budget):
             new = _derived(view.source, "" if view is plain else view.kind, view.depth, read)
             found.append(new)
