@@ -107,7 +107,7 @@ def evaluate(
     make, thresholds = maker_of(document, profile)
     try:
         everything = read_folder(folder)
-        chosen = _chosen(everything, count, seed, role)
+        chosen = _chosen(everything, count, seed, role, quiet=as_json)
         programs = _programs(shlex.split(detectors), only) if beside else []
         start = time.perf_counter()
         if leave_source_out:
@@ -128,8 +128,12 @@ def evaluate(
     emit("\n".join(lines_of(result, by_source=by_source)) if not as_json else "", data_of(result), as_json=as_json)
 
 
-def _chosen(everything: Sequence[Row], count: int | None, seed: int, role: str | None) -> Chosen:
-    keys = [(family_of(row), row.source) for row in everything]
+def _chosen(everything: Sequence[Row], count: int | None, seed: int, role: str | None, *, quiet: bool) -> Chosen:
+    keys = []
+    with Progress("sorting", len(everything), quiet=quiet) as progress:
+        for row in everything:
+            keys.append((family_of(row), row.source))
+            progress.advance()
     # pooled before sampling: what counts as a source of its own must not depend on the sample
     pooled = groups_of(keys)
     entries = list(zip(everything, pooled, strict=True))
