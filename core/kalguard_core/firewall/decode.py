@@ -405,7 +405,7 @@ def _base64_at(data: bytes, where: Positions, start: int, end: int, shifts: int)
     return None
 
 
-_MIXED: Final = (b"AaA", b"a0A", b"A0a", b"aAa0", b"aA0", b"0Aa")
+_MIXED: Final = (b"AaA", b"a0A", b"A0a", b"aAaaA", b"aA0", b"0Aa")
 _BLOB_WORD: Final = re.compile(rb"[A-Za-z0-9+/_=-]+")
 
 
@@ -438,7 +438,7 @@ def _base64(text: _Text) -> list[Hit]:
     return hits
 
 
-_MIXED_RUN: Final = _re2(rb"AaA|a0A|A0a|aA0|0Aa")
+_MIXED_RUN: Final = _re2(rb"AaA|a0A|A0a|aA0|0Aa|aAaaA")
 
 
 def _mixed(data: bytes) -> list[tuple[int, int]]:
@@ -446,7 +446,7 @@ def _mixed(data: bytes) -> list[tuple[int, int]]:
     places = [start for start, _ in _found(_MIXED_RUN, data.translate(_CLASSES))]
     found: list[tuple[int, int]] = []
     for index in range(2, len(places)):
-        if places[index] - places[index - 2] <= 48:
+        if places[index] - places[index - 2] <= 64:
             start, end = max(places[index - 2] - 256, 0), min(places[index] + 256, len(data))
             if found and start <= found[-1][1]:
                 found[-1] = (found[-1][0], end)
