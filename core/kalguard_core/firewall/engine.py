@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -61,6 +61,7 @@ _SHAPES_TOGETHER: Final = 32
 _PHRASES_TOGETHER: Final = 3
 _REMEMBERED: Final = 1 << 15  # words whose number is kept
 _LONGEST_REMEMBERED: Final = 40  # bytes
+_SHORT: Final = 1 << 16  # bytes of a text whose words are remembered
 _UNKNOWN_NUMBER: Final = _UNKNOWN.to_bytes(2, "little")
 _WORD: Final = re.compile(rb"[0-9A-Za-z\x00\x80-\xff]+")
 # Punctuation that folding leaves, and that people write next to words; for `TO_WORDS` it would be letters.
@@ -439,12 +440,12 @@ def _kinds(members: Mapping[Atom, frozenset[str]]) -> dict[str, tuple[str, ...]]
     return {word: tuple(sorted(kind)) for word, kind in kinds.items()}
 
 
-class _Numbers(dict[bytes, bytes]):
-    """The number of each word, as two bytes. Remembers words that were asked for, up to a bound."""
+class _Numbers:
+    """The number of each word, as two bytes. Remembers words of short texts, up to a bound."""
 
     def __init__(self, exact: Mapping[bytes, bytes], stems: Mapping[bytes, bytes]) -> None:
-        super().__init__(exact)
         self._exact = exact
+        self._known = dict(exact)
         self._stems = stems
         # of the first bytes of stems, how long such stems are, longest first
         self._lengths: dict[bytes, list[int]] = {}
@@ -454,20 +455,28 @@ class _Numbers(dict[bytes, bytes]):
                 lengths.append(len(stem))
                 lengths.sort(reverse=True)
 
-    def __missing__(self, word: bytes) -> bytes:
-        number = self._exact.get(word, b"")
-        if not number:
-            number = _UNKNOWN_NUMBER
-            for length in self._lengths.get(word[:SHORTEST_STEM], ()):
-                stem = self._stems.get(word[:length])
-                if stem is not None and len(word) >= length:
-                    number = stem
-                    break
-        if len(word) <= _LONGEST_REMEMBERED:
-            if len(self) - len(self._exact) > _REMEMBERED:
-                self.clear()  # words that are in a list find their way back
-            self[word] = number
-        return number
+    def of(self, words: Sequence[bytes], remember: bool) -> list[bytes]:
+        """The number of each word."""
+        found = list(map(self._known.get, words))
+        if None in found:
+            lengths = self._lengths
+            for index, number in enumerate(found):
+                if number is None:
+                    word = words[index]
+                    known = self._by_stem(word) if word[:SHORTEST_STEM] in lengths else _UNKNOWN_NUMBER
+                    found[index] = known
+                    if remember and len(word) <= _LONGEST_REMEMBERED:
+                        self._known[word] = known
+            if len(self._known) - len(self._exact) > _REMEMBERED:
+                self._known = dict(self._exact)
+        return cast("list[bytes]", found)
+
+    def _by_stem(self, word: bytes) -> bytes:
+        for length in self._lengths[word[:SHORTEST_STEM]]:
+            number = self._stems.get(word[:length])
+            if number is not None:
+                return number
+        return _UNKNOWN_NUMBER
 
 
 class _Vocabulary:
@@ -553,7 +562,8 @@ class _Words:
         self._first_words: list[int] = []  # index of the first word of each block
         self._offsets: list[int] = []  # where the block starts in `data`
         self._spans: dict[int, list[tuple[int, int]]] = {}  # of all words of the blocks that were asked about
-        number = vocabulary.numbers.__getitem__
+        numbers = vocabulary.numbers
+        remember = len(data) <= _SHORT
         parts: list[bytes] = []
         offset = self._count = 0
         while offset < len(data):
@@ -562,7 +572,7 @@ class _Words:
                 # not in the middle of a word, unless the word is longer than a block
                 block = block[: block.rfind(b" ") + 1] or block
             words = block.split()
-            parts.append(b"".join(map(number, words)))
+            parts.append(b"".join(numbers.of(words, remember)))
             self._first_words.append(self._count)
             self._offsets.append(offset)
             self._count += len(words)

@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from kalguard_core.firewall.engine import Engine
+from kalguard_core.firewall.engine import Backend, Engine
 from kalguard_core.firewall.fold import fold_bytes
 from kalguard_core.firewall.pack import Rule, RulePacks, bundled_packs, load_packs
 
@@ -23,7 +23,7 @@ def _packs(name: str) -> RulePacks:
 
 
 @cache
-def _engine(name: str, backend: str) -> Engine:
+def _engine(name: str, backend: Backend) -> Engine:
     return Engine(_packs(name), backend=backend)
 
 
@@ -33,7 +33,7 @@ CASES = [pytest.param(name, rule, id=f"{rule.pack}-{rule.id}") for name in FILES
 
 @pytest.mark.parametrize("backend", ["hyperscan", "re2"])
 @pytest.mark.parametrize(("name", "rule"), CASES)
-def test_a_rule_finds_its_examples_and_leaves_its_counterexamples_alone(name: str, rule: Rule, backend: str) -> None:
+def test_a_rule_finds_its_examples_and_leaves_its_counterexamples_alone(name: str, rule: Rule, backend: Backend) -> None:
     engine = _engine(name, backend)
 
     def found(text: str) -> bool:
