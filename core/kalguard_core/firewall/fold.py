@@ -41,7 +41,8 @@ _LOOK_ALIKES: Final = CONFUSABLES | dict(
         "łøđðħŧƀɓƃƈȼɖɗɇǝəɛƒɠǥɥɦɨᴉɉɾɟʞƙɫƚɱɯƞɲŋɵƥʠɹɍɽʂʇƭʈʉʌʋⱴʍⱳʎƴɏƶȥʐɐɔ"  # strokes, hooks, upside down
         "₳฿₵₲₭₦₱₮₩"
         "‘’‚‛′´“”„‟″«»‹›"
-        "‐‑‒–—―−⁃∕⁄∣¦•·",
+        "‐‑‒–—―−⁃∕⁄∣¦•·"
+        "،؛؟۔।॥。、「」『』《》〈〉【】",  # stops of scripts whose words they would else stick to
         "abcdeghhijklmonpqstyvwxby"
         "abceynikvoptuwxjs"
         "abezhikmnoptyxcj"
@@ -50,7 +51,8 @@ _LOOK_ALIKES: Final = CONFUSABLES | dict(
         "loddhtbbgccddeeeefgghhiijjfkkllmwnnnopqrrrstttuvvvwwyyyzzzac"
         "abcgknptw"
         "''''''\"\"\"\"\"\"\"''"
-        "--------//||**",
+        "--------//||**"
+        ',;?....,""""""""[]',
         strict=True,
     )
 )
