@@ -1,7 +1,7 @@
 """Secrets and personal data in messages: found, recorded, replaced or refused."""
 
 from .base import Allow, Detector, Finding, Mode, SensitivePolicy, Verdict
-from .data import SensitiveData, compile_sieve
+from .data import SensitiveData, compile_sieve, sieve_key
 from .registry import DETECTORS
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "SensitivePolicy",
     "Verdict",
     "compile_sieve",
+    "sieve_key",
 ]

@@ -18,9 +18,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from itertools import accumulate
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ _WALL: Final = b"\0"
 _ROUNDS: Final = 8
 _BEYOND: Final = 512  # bytes behind the reach of a context that its value may end in
 _SEAM: Final = 256  # bytes on either side of a cut between two texts
+_BLOCK: Final = 32_768  # bytes that are sieved at once
+_OVERLAP: Final = 4_096  # and behind them: no value that counts is longer
 _SHORT: Final = 4_096
 _SURE: Final = {"high": 2, "medium": 1, "low": 0}
 _PLACEHOLDER: Final = r"\[[A-Z0-9_]{2,40}_[0-9]{1,5}\]"
@@ -108,6 +111,11 @@ def _patterns(backend: Backend, serialized: bytes | None) -> _Patterns:
     return _Patterns(backend, serialized)
 
 
+def sieve_key() -> str:
+    """What tells the patterns of `compile_sieve` from those of another version. Hexadecimal."""
+    return sha256(repr(_sieve_patterns()).encode()).hexdigest()
+
+
 def compile_sieve() -> bytes:
     """The patterns of all detectors as Hyperscan keeps them, for `SensitiveData(compiled=...)`.
 
@@ -153,7 +161,7 @@ class SensitiveData:
         readings = [written]
         if UNSEEN in written.data and (without := seen(written.data)) is not None:
             readings.append(without)
-        hits = [self._patterns.sieve.hits(reading.data) for reading in readings]
+        hits = [self._ranges(reading.data) for reading in readings]
         cut = list(self._cut(messages, parts)) if len(parts) > 1 else []
         if not cut and not any(hits):
             return ()
@@ -233,7 +241,7 @@ class SensitiveData:
         messages: Sequence[Message],
         parts: Sequence[bytes],
         readings: Sequence[Reading],
-        hits: Sequence[Sequence[int]],
+        hits: Sequence[Mapping[int, Sequence[tuple[int, int]]]],
         cut: Sequence[tuple[int, _Found]],
     ) -> tuple[Finding, ...]:
         starts = list(accumulate((len(part) + 1 for part in parts[:-1]), initial=0))
@@ -277,7 +285,7 @@ class SensitiveData:
         for hit in self._patterns.sieve.hits(data):
             if hit == len(DETECTORS) or not _is_told_by_its_shape(DETECTORS[hit]):
                 continue
-            for _, place in self._candidates(DETECTORS[hit], data):
+            for _, place in self._candidates(DETECTORS[hit], data, ((0, len(data)),)):
                 looked += 1
                 if looked > MAX_TAGGED:
                     return
@@ -293,17 +301,23 @@ class SensitiveData:
                     yield index + 1, _Found(0, place[1] - seam, DETECTORS[hit], mode.severity)
 
     def _located(
-        self, reading: Reading, hits: Sequence[int], roles: set[str], floods: list[tuple[Detector, int]]
+        self,
+        reading: Reading,
+        hits: Mapping[int, Sequence[tuple[int, int]]],
+        roles: set[str],
+        floods: list[tuple[Detector, int]],
     ) -> Iterator[tuple[Detector, int, int]]:
         """Each value in a reading: (detector, start, end). Where there are too many to look at goes to `floods`."""
         assert self._patterns is not None
         data = reading.data
-        if hits and hits[-1] == len(DETECTORS):
+        if len(DETECTORS) in hits:
             data = _walled(data)
-            hits = [index for index in self._patterns.sieve.hits(data) if index < len(DETECTORS)]
+            hits = self._ranges(data)
         acting, tagged = MAX_CANDIDATES, MAX_TAGGED
         wanted = [
-            (max(self.mode(DETECTORS[index].kind, role).severity for role in roles), DETECTORS[index]) for index in hits
+            (max(self.mode(DETECTORS[index].kind, role).severity for role in roles), DETECTORS[index])
+            for index in hits
+            if index < len(DETECTORS)
         ]
         # what is acted on first: the rest must not use up what is looked at
         for severity, detector in sorted(wanted, key=lambda one: (-one[0], _ORDER[one[1].id])):
@@ -312,7 +326,7 @@ class SensitiveData:
             acts = severity > Mode.TAG.severity
             left = acting if acts else tagged
             recorded = 0
-            for candidate, place in self._candidates(detector, data):
+            for candidate, place in self._candidates(detector, data, hits[_ORDER[detector.id]]):
                 left -= 1
                 if place is not None:
                     recorded += 1
@@ -326,17 +340,49 @@ class SensitiveData:
             else:
                 tagged = max(left, 1)
 
-    def _candidates(self, detector: Detector, data: bytes) -> Iterator[tuple[Candidate, tuple[int, int] | None]]:
-        """What looks like it, in order, with the bytes that are it, if any are."""
+    def _ranges(self, data: bytes) -> dict[int, list[tuple[int, int]]]:
+        """For each pattern that occurs, the parts of the text that it can begin in."""
         assert self._patterns is not None
+        if len(data) <= _BLOCK + _OVERLAP:
+            return {index: [(0, len(data))] for index in self._patterns.sieve.hits(data)}
+        ranges: dict[int, list[tuple[int, int]]] = {}
+        for block in range(0, len(data), _BLOCK):
+            end = min(len(data), block + _BLOCK)
+            # the neighbour on the left, and on the right as much as a value may have
+            for index in self._patterns.sieve.hits(data[max(0, block - 1) : end + _OVERLAP]):
+                known = ranges.setdefault(index, [])
+                if known and known[-1][1] >= block:
+                    known[-1] = known[-1][0], end
+                else:
+                    known.append((block, end))
+        return ranges
+
+    def _candidates(
+        self, detector: Detector, data: bytes, ranges: Iterable[tuple[int, int]]
+    ) -> Iterator[tuple[Candidate, tuple[int, int] | None]]:
+        """What looks like it, in order, with the bytes that are it, if any are."""
+        done = 0
+        for first, last in ranges:
+            for candidate, place in self._within(detector, data, max(first - 1, done), last):
+                yield candidate, place
+                if place is not None:
+                    done = place[1]
+
+    def _within(
+        self, detector: Detector, data: bytes, begin: int, until: int
+    ) -> Iterator[tuple[Candidate, tuple[int, int] | None]]:
+        assert self._patterns is not None
+        limit = min(len(data), until + _OVERLAP)
         if detector.context is None:
-            yield from self._between(detector, data, 0, len(data), len(data))
+            yield from self._between(detector, data, begin, until, limit)
             return
         context = self._patterns[detector.context]
         before, behind = detector.reach
-        position = done = 0  # starts of values are looked at up to `done`
-        while (near := context.search(data, position)) is not None:
+        position, done = begin, 0  # starts of values are looked at up to `done`
+        while (near := context.search(data, position, limit)) is not None:
             start, end = near.span()
+            if start > until:
+                return
             position = max(end, start + 1)
             first = max(0, start - before, done, data.rfind(_WALL, max(0, start - before), start) + 1)
             last = min(len(data), end + behind)

@@ -334,7 +334,7 @@ IDENTITIES: Final[tuple[Detector, ...]] = (
     _identity(
         "it-codice-fiscale",
         "Italian codice fiscale",
-        r"(?i:[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z])",
+        r"(?i:[A-Z]{6}[0-9]{2}[ABCDEHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z])",
         "check letter",
         _codice_fiscale,
     ),

@@ -25,6 +25,8 @@ _TO_UNSEEN: Final = bytes(UNSEEN if code in _CONTROLS else code for code in rang
 _FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _PLAIN_END: Final = 0xE0200
 # Where there are digits, letters, spaces, dashes and marks that mean something here; ideographs never do.
+_AROUND: Final = 1_024  # bytes on either side of an invisible character that a value may have
+_BETWEEN: Final = np.array([-1])
 _TOLD_APART: Final = ((0x80, 0x3100), (0xA620, 0xAC00), (0xF900, 0x11000), (0x1D400, 0x1D800), (0x1F100, 0x1F200))
 _HIDDEN_PLANE: Final = (0xE0000, _PLAIN_END)
 
@@ -48,16 +50,32 @@ def read(text: str) -> bytes:
     if text.isascii():
         return text.encode("ascii").translate(_TO_UNSEEN)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return bytes(_table()[np.minimum(codes, _PLAIN_END)].tobytes())
+    return np.take(_table(), codes, mode="clip").tobytes()
 
 
 def seen(data: bytes) -> Reading | None:
-    """The same without what nobody sees; None if there is nothing of that."""
+    """What stands around invisible characters, without them; None if there are none.
+
+    Pieces that lie apart have a NUL between them; they begin and end at spaces, where there are some near.
+    """
     if UNSEEN not in data:
         return None
     array = np.frombuffer(data, dtype=np.uint8)
-    origin = np.flatnonzero(array != UNSEEN)
-    return Reading(array[origin].tobytes(), origin)
+    unseen = np.flatnonzero(array == UNSEEN)
+    breaks = np.flatnonzero(np.diff(unseen) > 4 * _AROUND)
+    firsts = unseen[np.concatenate(([0], breaks + 1))].tolist()
+    lasts = unseen[np.concatenate((breaks, [len(unseen) - 1]))].tolist()
+    pieces: list[npt.NDArray[np.int64]] = []
+    for first, last in zip(firsts, lasts, strict=True):
+        space = data.rfind(b" ", max(0, first - 2 * _AROUND), max(0, first - _AROUND))
+        start = space + 1 if space >= 0 else max(0, first - _AROUND)
+        space = data.find(b" ", last + _AROUND, last + 2 * _AROUND)
+        piece = np.arange(start, space if space >= 0 else min(len(data), last + _AROUND))
+        if pieces:
+            pieces.append(_BETWEEN)
+        pieces.append(piece[array[piece] != UNSEEN])
+    origin = np.concatenate(pieces)
+    return Reading(np.where(origin < 0, np.uint8(0), array[origin]).tobytes(), origin)
 
 
 @cache

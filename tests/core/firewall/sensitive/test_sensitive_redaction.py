@@ -95,6 +95,29 @@ def test_a_hidden_card_is_found_and_replaced_whole(hidden: str) -> None:
     assert text in ("pay [CREDIT_CARD_1] now", "pay x\u200b[CREDIT_CARD_1] now")
 
 
+@pytest.mark.parametrize("data", [REDACT, HYPERSCAN], ids=["re2", "hyperscan"])
+@pytest.mark.parametrize("at", [*range(32_744, 32_772, 3), 36_860, 65_530, 98_300])
+def test_a_long_text_hides_nothing_where_it_is_read_in_blocks(data: SensitiveData, at: int) -> None:
+    text = (
+        "lorem ipsum " * (at // 12)
+        + "x" * (at % 12 - 1)
+        + f" {CARD}, SSN 536221847, ann@corp.com "
+        + "dolor sit " * 9_000
+    )
+    found = data.find([Message("user", text)])
+    assert [finding.kind for finding in found] == ["credit-card", "us-ssn", "email"]
+    assert text[found[0].start : found[0].end] == CARD
+
+
+def test_hidden_values_far_from_each_other_are_each_found() -> None:
+    hidden = "4111\u200b1111\u200b11111111"
+    text = ("lorem ipsum " * 2_000 + hidden + " ") * 3
+    found = REDACT.find([Message("user", text)])
+    assert [text[finding.start : finding.end] for finding in found] == [hidden] * 3
+    unbroken = ("x" * 20_000 + " " + hidden + "\n") * 2
+    assert len(REDACT.find([Message("user", unbroken)])) == 2
+
+
 def test_a_key_that_is_cut_between_two_texts_is_found() -> None:
     key = "glpat-" + "Zr8tQw3nLp5xVb7kMd2s"
     assert redacted(f"use {key[:12]}", f"{key[12:]} now") == ["use [GITLAB_TOKEN_1]", "[GITLAB_TOKEN_2] now"]
