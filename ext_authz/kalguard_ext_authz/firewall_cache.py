@@ -15,11 +15,15 @@ import secrets
 import stat
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from kalguard_core.firewall.detectors import Packs
 from kalguard_core.firewall.engine import Backend, Engine, build_engine, cache_key
-from kalguard_core.firewall.pack import packs_digest
+from kalguard_core.firewall.matcher import hyperscan_platform
+from kalguard_core.firewall.pack import bundled_packs, packs_digest
+from kalguard_core.firewall.sensitive import compile_sieve, sieve_key
 
 MAX_BYTES: Final = 256 << 20
 _KEPT: Final = 4  # files: several versions of rules may be in use at once
@@ -46,6 +50,31 @@ def load_engine(
     if not engine.was_warm:
         _write(directory, name, engine.compiled())
     return engine
+
+
+class Cached:
+    """Implements `kalguard_core.firewall.detectors.Compiler` with a cache in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def engine(self, packs: Packs) -> Engine:
+        """See `Compiler.engine`."""
+        return load_engine([*bundled_packs(), *packs], directory=self._directory)
+
+    def sieve(self) -> bytes | None:
+        """See `Compiler.sieve`."""
+        machine = hyperscan_platform()
+        if not machine:
+            return None
+        name = f"{_PREFIX}sieve-{sha256(f'{sieve_key()} {machine}'.encode()).hexdigest()}"
+        kept = _read(self._directory, name)
+        size = sha256().digest_size
+        if kept is not None and sha256(kept[size:]).digest() == kept[:size]:
+            return kept[size:]
+        compiled = compile_sieve()
+        _write(self._directory, name, sha256(compiled).digest() + compiled)
+        return compiled
 
 
 @contextmanager

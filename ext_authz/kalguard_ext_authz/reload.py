@@ -24,6 +24,7 @@ from watchfiles import Change, awatch
 
 from kalguard_core.codes import Outcome
 from kalguard_core.documents import DocumentError
+from kalguard_core.firewall.detectors import Here
 from kalguard_core.firewall.document import Defaults, Firewalls, pack_paths
 from kalguard_core.guard import Snapshot
 from kalguard_core.identity import (
@@ -38,6 +39,7 @@ from kalguard_core.tools import ToolCatalog
 from kalguard_core.wire.routes import RouteTable
 
 from .credentials import Access, CredentialError, Upstreams
+from .firewall_cache import Cached
 from .health import Check
 from .metrics import Metrics
 from .routes import Routes
@@ -114,7 +116,7 @@ class Documents:
     `replace` is called with a new `Snapshot` after each change. Construct, `load()`, then run `watch()`.
     `upstreams` holds the credentials of upstreams; each is a document of its own, so that a bad file holds up the
     rotation of no other. `routes` holds the route table. `environ`: where variables that hold a credential are
-    looked up.
+    looked up. `cache`: directory of compiled firewall rules.
     """
 
     def __init__(
@@ -124,10 +126,12 @@ class Documents:
         replace: Callable[[Snapshot], None],
         *,
         environ: Mapping[str, str] = os.environ,
+        cache: Path | None = None,
     ) -> None:
         self.upstreams = Upstreams()
         self.routes = Routes()
         self._environ = environ
+        self._compiler = Here() if cache is None else Cached(cache)
         self._settings = settings
         self._metrics = metrics
         self._replace = replace
@@ -390,10 +394,10 @@ class Documents:
         settings = self._settings
         defaults = Defaults(settings.prompt_block_threshold, settings.prompt_sanitize_threshold)
         if not contents:
-            return Firewalls.built_in(defaults)
+            return Firewalls.built_in(defaults, self._compiler)
         texts = [content.decode("utf-8") for content in contents]
         packs = tuple(zip(map(str, self._packs(contents[0])), texts[1:], strict=True))
-        return Firewalls.parse(texts[0], str(settings.firewall_path), packs, defaults)
+        return Firewalls.parse(texts[0], str(settings.firewall_path), packs, defaults, self._compiler)
 
     def _missing_profile(self, document: Any, paths: Sequence[Path]) -> str:
         """What is wrong about the profiles that a document names; "" if nothing is."""

@@ -28,6 +28,7 @@ from kalguard_core.wire.registry import PROTOCOLS
 from . import logs
 from .admin import create_admin
 from .audit_log import AuditLog
+from .cache_dir import cache_dir
 from .gate import Gate
 from .grpc_server import GrpcServer
 from .health import Check, Health
@@ -65,7 +66,10 @@ class Application:
         self._inflight = InFlight(settings.agent_max_calls, settings.agent_max_bytes)
         self.metrics.build(version("kalguard"))
         self.metrics.in_flight(lambda: self._inflight.calls, lambda: self._inflight.bytes)
-        self._documents = Documents(settings, self.metrics, self._replace)
+        cache, problem = cache_dir(settings, os.environ)
+        if problem:
+            _log.info("no_cache", problem=problem, costs="a slower start")
+        self._documents = Documents(settings, self.metrics, self._replace, cache=cache)
         snapshot = self._documents.load()
         state = open_state(settings)
         self._audit = AuditLog(

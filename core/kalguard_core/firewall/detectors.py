@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Protocol
 
 from .base import PromptFirewall
 from .engine import FLOOD, Engine, build_engine
@@ -10,22 +11,76 @@ from .pack import bundled_packs
 from .profile import DetectorOptions
 from .profiled import Muted
 from .rulepack import ENCODED, RulePackFirewall
+from .sensitive import compile_sieve
 
 Packs = tuple[tuple[str, str], ...]
 """(source, YAML) of an operator's own rule packs."""
 
 
+class Compiler(Protocol):
+    """Compiles what profiles are made of, or has it ready."""
+
+    def engine(self, packs: Packs) -> Engine:
+        """The engine of an operator's packs and the bundled ones. Raises `pack.PackError`."""
+        ...
+
+    def sieve(self) -> bytes | None:
+        """The patterns of sensitive data, for `SensitiveData(compiled=…)`; None where Hyperscan is missing."""
+        ...
+
+
+class Here:
+    """Compiles here, once for each set of packs."""
+
+    def engine(self, packs: Packs) -> Engine:
+        """See `Compiler.engine`."""
+        return _engine(packs, None)
+
+    def sieve(self) -> bytes | None:
+        """See `Compiler.sieve`."""
+        return _sieve()
+
+
+class Ready:
+    """Has what was compiled elsewhere, on the same machine; what does not fit is compiled anew."""
+
+    def __init__(self, engine: bytes, sieve: bytes | None) -> None:
+        self._engine = engine
+        self._sieve = sieve
+
+    def engine(self, packs: Packs) -> Engine:
+        """See `Compiler.engine`."""
+        return _engine(packs, self._engine)
+
+    def sieve(self) -> bytes | None:
+        """See `Compiler.sieve`."""
+        return self._sieve
+
+
+@lru_cache(maxsize=2)
+def _engine(packs: Packs, compiled: bytes | None) -> Engine:
+    return build_engine([*bundled_packs(), *packs], compiled=compiled)
+
+
+@cache
+def _sieve() -> bytes | None:
+    try:
+        return compile_sieve()
+    except ImportError:
+        return None
+
+
 class Detectors:
     """Makes the detectors of profiles: those with equal options are one and the same.
 
-    `packs`: beside the bundled ones. `compiled`: what `compiled()` gave for the same packs, to start faster; what
-    does not fit is compiled anew. `rules`: the category of each rule, by id. Raises `pack.PackError`.
+    `rules`: the category of each rule, by id. `sieve`: see `Compiler`. Raises `pack.PackError`.
     """
 
-    def __init__(self, packs: Packs = (), compiled: bytes | None = None) -> None:
-        self._engine = _engine(packs, compiled)
-        self._firewall = RulePackFirewall(self._engine)
-        self.rules = {rule.id: rule.category for rule in (*self._engine.rules, ENCODED, FLOOD)}
+    def __init__(self, packs: Packs, compiler: Compiler) -> None:
+        self.engine = engine = compiler.engine(packs)
+        self.sieve = compiler.sieve()
+        self._firewall = RulePackFirewall(engine)
+        self.rules = {rule.id: rule.category for rule in (*engine.rules, ENCODED, FLOOD)}
         self._made: dict[DetectorOptions, PromptFirewall] = {}
 
     def make(self, options: DetectorOptions) -> PromptFirewall:
@@ -34,12 +89,3 @@ class Detectors:
             bare = not options.disabled_rules and not options.disabled_categories
             self._made[options] = self._firewall if bare else Muted(self._firewall, options)
         return self._made[options]
-
-    def compiled(self) -> bytes:
-        """The rules as they were compiled here, for the same packs on the same machine."""
-        return self._engine.compiled()
-
-
-@lru_cache(maxsize=2)
-def _engine(packs: Packs, compiled: bytes | None) -> Engine:
-    return build_engine([*bundled_packs(), *packs], compiled=compiled)

@@ -24,7 +24,7 @@ from ..documents import Document, DocumentError, Path, Place, StrictModel, load
 from ..policy.values import OneOf, read_texts
 from .base import PromptFirewall
 from .content import Effect, PatternError, PhraseRule, Phrases, compile_pattern
-from .detectors import Detectors, Packs
+from .detectors import Compiler, Detectors, Here, Packs, Ready
 from .pack import PackError
 from .profile import (
     CategoryProfile,
@@ -50,6 +50,8 @@ HOST_KEY: Final = "firewallByHost"
 
 _SHA256: Final = r"^[0-9a-f]{64}$"
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+_HERE: Final = Here()
 
 _Name = Annotated[str, Field(pattern=_NAME)]
 _Text = Annotated[str, Field(min_length=1, max_length=500)]
@@ -192,9 +194,9 @@ class Firewalls:
         return cls([ProfiledFirewall(profile, firewall)], STANDARD, origin=("of", firewall, block, sanitize))
 
     @classmethod
-    def built_in(cls, defaults: Defaults = Defaults(), compiled: bytes | None = None) -> Firewalls:
-        """The profiles that are there without a document. `compiled`: see `parse`."""
-        detectors = Detectors((), compiled)
+    def built_in(cls, defaults: Defaults = Defaults(), compiler: Compiler = _HERE) -> Firewalls:
+        """The profiles that are there without a document."""
+        detectors = Detectors((), compiler)
         made = _Maker(detectors)
         firewalls = [made.firewall(profile) for profile in _built_in(defaults).values()]
         return cls(firewalls, STANDARD, origin=("built in", defaults), detectors=detectors)
@@ -206,16 +208,15 @@ class Firewalls:
         source: str,
         packs: Packs = (),
         defaults: Defaults = Defaults(),
-        compiled: bytes | None = None,
+        compiler: Compiler = _HERE,
     ) -> Firewalls:
         """Read a firewall document (YAML or JSON). `packs`: (path, text) of each of its rule packs, in order.
 
-        `compiled`: what `compiled` of earlier ones with the same packs gave, to be faster.
         Raises `documents.DocumentError` with line and field for the first thing that is wrong.
         """
         content, document = load(_FirewallDocument, text, source)
         try:
-            detectors = Detectors(packs, compiled)
+            detectors = Detectors(packs, compiler)
         except PackError as error:
             raise document.error(("packs",), "; ".join(str(error).splitlines())) from None
         profiles = _Reader(document, content, detectors, defaults).profiles()
@@ -245,17 +246,14 @@ class Firewalls:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # compiled patterns can't be pickled; what they were made of can
-        return _restored, (*self._origin, self.compiled()) if self._detectors else self._origin
+        made = self._detectors
+        return _restored, (None if made is None else (made.engine.compiled(), made.sieve), *self._origin)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Firewalls) and (self is other or self._origin == other._origin)
 
     def __hash__(self) -> int:
         return hash(self.version)
-
-    def compiled(self) -> bytes | None:
-        """The rules as they were compiled here, for a cache; None if there are none."""
-        return None if self._detectors is None else self._detectors.compiled()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -292,9 +290,15 @@ class Firewalls:
         return self.default
 
 
-def _restored(how: str, *rest: Any) -> Firewalls:
-    made: Firewalls = {"of": Firewalls.of, "built in": Firewalls.built_in, "parse": Firewalls.parse}[how](*rest)  # type: ignore[operator]
-    return made
+def _restored(compiled: tuple[bytes, bytes | None] | None, how: str, *rest: Any) -> Firewalls:
+    if compiled is None:
+        return Firewalls.of(*rest)
+    ready = Ready(*compiled)
+    if how == "built in":
+        (defaults,) = rest
+        return Firewalls.built_in(defaults, ready)
+    text, source, packs, defaults = rest
+    return Firewalls.parse(text, source, packs, defaults, ready)
 
 
 def pack_paths(text: str, source: str) -> tuple[str, ...]:
@@ -359,7 +363,7 @@ class _Maker:
         for known in self._sensitive:
             if known.policy == policy:
                 return known
-        self._sensitive.append(SensitiveData(policy))
+        self._sensitive.append(SensitiveData(policy, compiled=self._detectors.sieve))
         return self._sensitive[-1]
 
 
@@ -507,7 +511,7 @@ class _Reader:
             roles = {"*": wanted} if isinstance(wanted, str) else wanted
             said = {**modes.get(kind, {}), **{role: Mode(mode) for role, mode in roles.items()}}
             try:
-                SensitiveData(SensitivePolicy({kind: said}, profile="off"))
+                SensitiveData(SensitivePolicy({kind: said}, profile="off"), compiled=self._detectors.sieve)
             except ValueError as error:
                 raise self._document.error((*place, "modes", kind), str(error)) from None
             modes[kind] = said
@@ -517,7 +521,7 @@ class _Reader:
                 **{name: (*getattr(base.allow, name), *values) for name, values in entry.allow.model_dump().items()}
             )
             try:
-                SensitiveData(SensitivePolicy({"*": {"*": Mode.TAG}}, allow))
+                SensitiveData(SensitivePolicy({"*": {"*": Mode.TAG}}, allow), compiled=self._detectors.sieve)
             except ValueError as error:
                 raise self._document.error((*place, "allow"), str(error)) from None
         return SensitivePolicy(modes, allow, entry.defaults or base.profile)

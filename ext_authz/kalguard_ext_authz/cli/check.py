@@ -241,11 +241,13 @@ async def _decision(settings: Any, asked: _Asked, agent: str | None) -> tuple[An
     from kalguard_core.tools import SlidingWindowStore
     from kalguard_core.wire.registry import PROTOCOLS
 
+    from ..cache_dir import cache_dir
     from ..metrics import Metrics
     from ..reload import Documents
     from ..request_id import new_request_id
 
-    snapshot = Documents(settings, Metrics(), lambda _: None).load()
+    cache, _ = cache_dir(settings, os.environ)
+    snapshot = Documents(settings, Metrics(), lambda _: None, cache=cache).load()
     headers = dict(asked.headers)
     if agent is not None:
         snapshot = replace(snapshot, authenticator=_Everyone(agent))  # type: ignore[arg-type]

@@ -1,0 +1,44 @@
+"""Where compiled firewall rules are kept between two starts.
+
+Rule of this file: a place that can't be used costs time and nothing else, so it never stops a start; it is said once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from .settings import Settings
+
+_FOLDER = "kalguard"
+
+
+def cache_dir(settings: Settings, environ: Mapping[str, str]) -> tuple[Path | None, str]:
+    """The directory, made if it was not there; else None, and why there is none ("" if the operator wants none).
+
+    KALGUARD_CACHE_DIR; else the one that systemd made for the service, else the user's own.
+    """
+    if settings.cache_dir == "off":
+        return None, ""
+    folder = settings.cache_dir if isinstance(settings.cache_dir, Path) else _default(environ)
+    if folder is None:
+        return None, "there is no home directory; set KALGUARD_CACHE_DIR (or off)"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        return None, f"{folder}: {(error.strerror or str(error)).lower()}; set KALGUARD_CACHE_DIR (or off)"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None, f"{folder}: not writable; set KALGUARD_CACHE_DIR (or off)"
+    return folder, ""
+
+
+def _default(environ: Mapping[str, str]) -> Path | None:
+    service = environ.get("CACHE_DIRECTORY", "").partition(":")[0]
+    if service.startswith("/"):
+        return Path(service)
+    base = environ.get("XDG_CACHE_HOME", "")
+    if base.startswith("/"):
+        return Path(base) / _FOLDER
+    home = environ.get("HOME", "")
+    return Path(home) / ".cache" / _FOLDER if home.startswith("/") else None
