@@ -6,6 +6,7 @@ sequences, direction marks) gets there, and invisible characters are shown by th
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from ..audit import printable
-from ..output import emit, fail, json_option
+from ..output import fail, json_option
 from .chosen import BadInput, firewall_options, maker_of, read_messages
 from .score import told_of
 
@@ -87,7 +88,8 @@ def explain(
     told = told_of(firewall, messages, assessment, thresholds)
     told |= {"contributions": _contributions(assessment), "views": _views(messages)}
     if as_json:
-        emit("", told, as_json=True)
+        # ASCII only: it may be looked at on a terminal, and the readings in it are an agent's words
+        click.echo(json.dumps(told))
         return
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in _shown(messages, assessment, told, colour=colour, full=full):
