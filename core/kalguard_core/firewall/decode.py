@@ -40,6 +40,7 @@ _NESTED: Final = 128 * 1024  # bytes of decoded text that are looked at again fo
 _IN_PLACE: Final = 64 * 1024  # bytes of one view that is read in its place: most of it is context
 _CONTEXT: Final = 160  # about two lines: what else belongs to the sentence
 _NUMBERS_READ: Final = 96 * 1024  # bytes of numbers, Morse and spaced letters in one text; a microsecond for each few
+_BLOB_READ: Final = 256 * 1024  # characters of one blob; longer ones are files
 _LETTERS_CUT: Final = 4096  # letters without gaps that are cut into words; each costs a dozen look-ups
 _FLIP_LIMIT: Final = 8192  # a text up to this long is read backwards whole
 
@@ -105,6 +106,8 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
             continue
         hits = decoder(text)
         spaced = spaced or (name == "letters" and bool(hits))
+        if len(hits) >= _HITS:
+            budget.unread += len(data) - max(hit.end for hit in hits)
         if hits:
             found = read(name, data, hits, budget, _CONTEXT if in_place else None)
             if found is not None:
@@ -114,12 +117,12 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
 class _Text:
     """Bytes, and the classes of them that triggers look at."""
 
-    __slots__ = ("classes", "data", "letters", "numbers", "possible", "told")
+    __slots__ = ("classes", "data", "long_word", "numbers", "possible", "told")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.classes = data.translate(_CLASSES, _CONTINUATION)
-        self.letters = self.classes.translate(_SPACED_CLASSES)
+        self.long_word = b"x" * 16 in data.translate(_BLOB)
         self.numbers = data.translate(_NUMBERS)
         self.possible = {
             "disguised": _DISGUISED.search(self.classes) is not None,
@@ -351,12 +354,13 @@ def _text_of(plain: bytes, where: Positions, bits: int, start: int, end: int) ->
         inflated = _inflated(plain)
         if inflated and is_text(inflated):
             return Hit(start, end, inflated)
-    starts, ends = _bits(plain, where, bits, end)
     for first in (0, 1):
         if len(plain) >= 8 and plain[1 - first :: 2].count(0) * 8 >= len(plain) * 3:
-            plain, starts, ends = plain[first::2], starts[first::2], ends[first::2]
-            break
-    return Hit(start, end, plain, (starts, ends)) if is_text(plain) else None
+            if not is_text(plain[first::2]):
+                return None
+            starts, ends = _bits(plain, where, bits, end)
+            return Hit(start, end, plain[first::2], (starts[first::2], ends[first::2]))
+    return Hit(start, end, plain, _bits(plain, where, bits, end)) if is_text(plain) else None
 
 
 def _inflated(packed: bytes) -> bytes:
@@ -412,7 +416,7 @@ _BLOB_WORD: Final = re.compile(rb"[A-Za-z0-9+/_=-]+")
 def _base64(text: _Text) -> list[Hit]:
     data = text.data
     hits: list[Hit] = []
-    if b"x" * 16 in data.translate(_BLOB):
+    if text.long_word:
         runs = [run.span() for run in _BLOB_RUN.finditer(data)]
         # a word glued to the front shifts the bits; trying all shifts is worth it only for a few runs
         shifts = 4 if len(runs) <= 512 else 1
@@ -428,6 +432,8 @@ def _base64(text: _Text) -> list[Hit]:
             padded = end
             while padded < len(data) and padded < end + 2 and data[padded] == 0x3D:
                 padded += 1
+            padded = min(padded, start + _BLOB_READ)
+            end = min(end, padded)
             hit = _base64_at(data, _positions(data, start, end, _IN_BASE64), start, padded, shifts)
             if hit:
                 hits.append(hit)
@@ -525,11 +531,11 @@ _BASE32_RUN: Final = _re2(rb"(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}")
 
 def _base32(text: _Text) -> list[Hit]:
     data = text.data
-    if b"x" * 16 not in data.translate(_BLOB):
+    if not text.long_word:
         return []
     hits = []
     for run in _found(_BASE32_RUN, data):
-        start, end = run
+        start, end = run[0], min(run[1], run[0] + _BLOB_READ)
         where = _positions(data, start, end, _IN_BASE32)
         chars = bytes(np.frombuffer(data, np.uint8)[where]).upper()
         while len(chars) % 8 in (1, 3, 6):
@@ -571,6 +577,7 @@ def _hex(text: _Text) -> list[Hit]:
         return []
     hits = []
     for start, end in _found(_HEX_RUN, data):
+        end = min(end, start + _BLOB_READ)
         end = start + len(data[start:end].rstrip(b" ,:;-\n\r"))
         blank = _HEX_PREFIX.sub(b"  ", data[start:end])
         where = _positions(blank, 0, len(blank), _IN_HEX) + np.int32(start)
@@ -793,20 +800,25 @@ def _isolated(data: bytes, classes: bytes) -> Iterator[list[tuple[int, int]]]:
     leads = None if data.isascii() else np.append(np.flatnonzero((array & 0xC0) != 0x80), len(data))
     left = _NUMBERS_READ // 3
     for run in long[:_HITS]:
-        where = at[bounds[run] : bounds[run + 1]][: max(left, 0)]
-        left -= len(where)
-        if len(where) < 4:
+        everything = at[bounds[run] : bounds[run + 1]][: max(left, 0)]
+        left -= len(everything)
+        # a very long run in parts, so that as much as is read at all is read of it
+        for first in range(0, len(everything), _LETTERS_CUT):
+            where = everything[first : first + _LETTERS_CUT]
+            if len(where) < 4:
+                break
+            if leads is None:
+                yield [(place, place + 1) for place in where.tolist()]
+            else:
+                yield list(zip(leads[where].tolist(), leads[where + 1].tolist(), strict=True))
+        if left <= 0:
             return
-        if leads is None:
-            yield [(place, place + 1) for place in where.tolist()]
-        else:
-            yield list(zip(leads[where].tolist(), leads[where + 1].tolist(), strict=True))
 
 
 def _spaced(text: _Text) -> list[Hit]:
     """Letters with something between each and the next."""
     data = text.data
-    classes = text.letters
+    classes = text.classes.translate(_SPACED_CLASSES)
     if b" a a a " not in classes and not classes.startswith(b"a a a a") and b"  a  a  a  " not in classes:
         return []
     hits: list[Hit] = []
@@ -977,10 +989,15 @@ def _markup(text: _Text) -> list[Hit]:
 _EMPHASISED: Final = _re2(rb"[*~`\\]{1,3}|\b_{1,2}|_{1,2}\b|\[|\]\([^()\s\x00]*\)")
 
 
+_INSIDE: Final = tuple(
+    left + b"*" * width + right for width in (1, 2, 3) for left in (b"a", b"A") for right in (b"a", b"A")
+)
+
+
 def _emphasis(text: _Text) -> list[Hit]:
     """Emphasis and backslashes inside words."""
     classes = text.classes
-    if b"*" not in classes or not (b"a*" in classes or b"A*" in classes):
+    if b"*" not in classes or not any(inside in classes for inside in _INSIDE):
         return []
     data = text.data
     hits: list[Hit] = []
