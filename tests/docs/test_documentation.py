@@ -43,6 +43,7 @@ import yaml
 import protocols_table
 import settings_table
 from kalguard_core.codes import STATUS
+from kalguard_core.firewall.document import Firewalls
 from kalguard_core.identity import PrincipalMap, Revocations
 from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
@@ -80,7 +81,7 @@ TAGS: Final[Mapping[str, frozenset[str]]] = {
     "sh": frozenset({"", "up", "serve", "make", "manual"}),
     "python": frozenset({"", "sdk"}),
     "yaml": frozenset(
-        {"policy", "tools", "routes", "principals", "revocations", "settings", "envoy", "route", "istio"}
+        {"policy", "firewall", "tools", "routes", "principals", "revocations", "settings", "envoy", "route", "istio"}
     ),
     "json": frozenset({"", "policy", "tools", "principals", "revocations"}),
     "text": frozenset({"", "figure"}),
@@ -291,6 +292,7 @@ def _read(block: Block, place: Place, envoy: Path) -> None:
     readers: dict[str, Callable[[str, str], object]] = {
         "": lambda text, _: json.loads(text),
         "policy": Policy.parse,
+        "firewall": Firewalls.parse,
         "tools": ToolCatalog.parse,
         "routes": RouteTable.parse,
         "principals": PrincipalMap.parse,
