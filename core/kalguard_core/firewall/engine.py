@@ -58,7 +58,7 @@ _MAX_WORDS: Final = 0xFFFF
 # Patterns compiled into one database. Compiling many phrases takes much longer than compiling each of them: they begin
 # with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not.
 _SHAPES_TOGETHER: Final = 32
-_PHRASES_TOGETHER: Final = 3
+_PHRASES_TOGETHER: Final = 2
 _REMEMBERED: Final = 1 << 15  # words whose number is kept
 _LONGEST_REMEMBERED: Final = 40  # bytes
 _SHORT: Final = 1 << 16  # bytes of a text whose words are remembered

@@ -92,17 +92,17 @@ class HyperscanSet:
     def which(self, data: bytes) -> list[int]:
         """Indexes of the patterns that match."""
         found: list[int] = []
-
-        def on_match(pattern: int, _start: int, _end: int, _flags: int, _context: object) -> None:
-            found.append(pattern)
-
         try:
             scratch = self._local.scratch
         except AttributeError:
             scratch = self._local.scratch = hyperscan.Scratch(self._database)
-        self._database.scan(data, match_event_handler=on_match, scratch=scratch)
+        self._database.scan(data, _collect, 0, found, scratch)
         found.sort()
         return found
+
+
+def _collect(pattern: int, _start: int, _end: int, _flags: int, found: list[int]) -> None:
+    found.append(pattern)
 
 
 def first_places(find: Callable[[bytes], Iterator[tuple[int, int]]], data: bytes, most: int) -> list[tuple[int, int]]:
