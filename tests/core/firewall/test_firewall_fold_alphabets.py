@@ -33,7 +33,7 @@ def test_hangul_syllables_stay_whole() -> None:
     ],
 )
 def test_look_alikes_of_rare_alphabets_are_read_as_latin(text: str, plain: str) -> None:
-    assert fold_bytes(text).decode() == plain
+    assert fold_bytes(text).decode().lower() == plain
 
 
 @pytest.mark.parametrize("word", ["игнорируй", "предыдущие", "інструкції", "предишните", "упутства"])
