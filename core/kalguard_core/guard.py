@@ -36,7 +36,7 @@ from .firewall.profiled import ProfiledFirewall
 from .identity import Authenticator, Identity, credential_headers
 from .inflight import InFlight
 from .limits import Limit, LimitStore, StoreUnavailable
-from .policy import NO_POLICY_MATCH, Match, Policy, PolicyQuery
+from .policy import NO_POLICY_MATCH, Match, Policy, PolicyQuery, Risk
 from .request import AgentRequest, BufferedBody, Refusal
 from .tools import ToolCatalog
 from .wire.base import RefusedReading, Route, WireProtocol
@@ -429,7 +429,7 @@ def _match(
     if match is not None:
         return match, None
     assessment = finding.under(firewall).assessment if finding.has_text else Assessment(0)
-    match = policy.evaluate(query, assessment.risk)
+    match = policy.evaluate(query, Risk(assessment.risk, assessment.categories, assessment.tags))
     return match or NO_POLICY_MATCH, assessment
 
 

@@ -3,7 +3,7 @@
 from .explain import Explanation, Miss, Trial, explain
 from .lint import PolicyWarning, warnings
 from .policy import Policy
-from .query import NO_POLICY_MATCH, Match, OnUnrewritable, PolicyQuery
+from .query import NO_POLICY_MATCH, Match, OnUnrewritable, PolicyQuery, Risk
 from .rule import Rule
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Policy",
     "PolicyQuery",
     "PolicyWarning",
+    "Risk",
     "Rule",
     "Trial",
     "explain",

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .conditions import MATCH_KEYS, Condition
+from .conditions.attributes import risk_facts
 from .policy import Policy
-from .query import Match, PolicyQuery
+from .query import Match, PolicyQuery, Risk
 from .rule import Rule
 
 
@@ -53,7 +54,7 @@ class Explanation:
     trials: tuple[Trial, ...]
 
 
-def explain(policy: Policy, query: PolicyQuery, risk: int | None) -> Explanation:
+def explain(policy: Policy, query: PolicyQuery, risk: Risk | int | None) -> Explanation:
     """Ask each rule in turn until one decides."""
     trials: list[Trial] = []
     for rule in policy.rules:
@@ -70,13 +71,13 @@ def explain(policy: Policy, query: PolicyQuery, risk: int | None) -> Explanation
     return Explanation(policy.otherwise(query), tuple(trials))
 
 
-def _holds(condition: Condition, found: tuple[object, ...], risk: int | None) -> bool:
+def _holds(condition: Condition, found: tuple[object, ...], risk: Risk | int | None) -> bool:
     if condition.asks_risk and risk is None:
         return True  # not yet known to fail
     return any(condition.test.matches(value) for value in found)
 
 
-def _found(condition: Condition, query: PolicyQuery, risk: int | None) -> tuple[object, ...]:
+def _found(condition: Condition, query: PolicyQuery, risk: Risk | int | None) -> tuple[object, ...]:
     if condition.asks_risk:
-        return (risk,)
+        return () if risk is None or condition.name is None else (risk_facts(risk)[condition.name],)
     return tuple(MATCH_KEYS[condition.key].values(query, condition.name))

@@ -13,9 +13,12 @@ from typing import Final
 from ..codes import Outcome
 from ..documents import Document, Place, load
 from .conditions import MATCH_KEYS, Condition, KeyIndex
-from .index import ValueIndex
-from .query import Match, PolicyQuery
+from .conditions.attributes import risk_facts
+from .conditions.base import tests_by_name
+from .index import NamedIndex
+from .query import Match, PolicyQuery, Risk
 from .rule import PolicyDocument, Rule, read_rule
+from .values import Test
 
 _VERSION_DIGITS: Final = 12
 
@@ -36,7 +39,7 @@ class Policy:
         self._by_key = _indexes(rules)
         self._indexes = tuple(self._by_key.values())
         self._risk = _risk_index(rules)
-        self._asking_risk = self._all & ~self._risk.others
+        self._asking_risk = self._all & ~self._risk.asking_only_for(frozenset())
         self._naming_actions = _rules_where(rules, lambda rule: _refuses(rule) or rule.names("actions"))
         self._naming_tools = _rules_where(rules, lambda rule: _refuses(rule) or rule.names("tools"))
 
@@ -57,11 +60,11 @@ class Policy:
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
         return cls(rules, otherwise, digest[:_VERSION_DIGITS], document.line(("defaultDecision",)))
 
-    def evaluate(self, query: PolicyQuery, risk: int | None) -> Match | None:
+    def evaluate(self, query: PolicyQuery, risk: Risk | int | None) -> Match | None:
         """What the first matching rule says, else the default.
 
-        None exactly when the answer depends on the firewall's score (0-100) and `risk` is None: score once,
-        and ask again with the number.
+        None exactly when the answer depends on what the firewall finds and `risk` (a number is a score, 0-100, of
+        what has no name) is None: score once, and ask again.
         """
         candidates = self._all
         if query.explicit:
@@ -69,7 +72,7 @@ class Policy:
         for index in self._indexes:
             candidates &= index.wanting(query)
         if self._asking_risk and risk is not None:
-            candidates &= self._risk.wanting(risk)
+            candidates &= self._risk.wanting(risk_facts(risk))
         if not candidates:
             return self.otherwise(query)
         first = candidates & -candidates
@@ -98,8 +101,7 @@ class Policy:
         covering = (1 << number) - 1
         for key, index in self._by_key.items():
             covering &= index.covering(_under(rule, key))
-        risk = next((condition.test for condition in rule.conditions if condition.asks_risk), None)
-        covering &= self._risk.others if risk is None else self._risk.covering(risk)
+        covering &= self._risk.covering(_risk_tests(rule))
         if not covering:
             return None
         return self.rules[(covering & -covering).bit_length() - 1]
@@ -128,14 +130,12 @@ def _indexes(rules: tuple[Rule, ...]) -> dict[str, KeyIndex]:
     return indexes
 
 
-def _risk_index(rules: tuple[Rule, ...]) -> ValueIndex:
-    tests = {
-        number: condition.test
-        for number, rule in enumerate(rules)
-        for condition in rule.conditions
-        if condition.asks_risk
-    }
-    return ValueIndex(tests, len(rules))
+def _risk_index(rules: tuple[Rule, ...]) -> NamedIndex:
+    return NamedIndex({number: _risk_tests(rule) for number, rule in enumerate(rules)}, len(rules))
+
+
+def _risk_tests(rule: Rule) -> dict[str, Test]:
+    return tests_by_name(tuple(condition for condition in rule.conditions if condition.asks_risk))
 
 
 def _refuse_twins(rules: tuple[Rule, ...], document: Document) -> None:

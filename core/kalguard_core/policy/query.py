@@ -33,6 +33,14 @@ class PolicyQuery(Struct, frozen=True):
     explicit: bool = False
 
 
+class Risk(Struct, frozen=True):
+    """What the firewall found in an action's text: a score (0-100), and what it is about."""
+
+    score: int
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """What the policy says. `rule`: id of the rule that decided, None for the default.

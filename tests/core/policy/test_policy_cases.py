@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kalguard_core.documents import DocumentError
-from kalguard_core.policy import Policy, PolicyQuery, explain
+from kalguard_core.policy import Policy, PolicyQuery, Risk, explain
 
 CASES = [
     pytest.param(case, id=f"{file.stem}: {case['name']}")
@@ -29,6 +29,13 @@ def query(ask: dict[str, Any]) -> PolicyQuery:
     )
 
 
+def risk_of(ask: dict[str, Any]) -> Risk | int | None:
+    risk = ask.get("risk")
+    if not isinstance(risk, dict):
+        return risk
+    return Risk(risk["score"], tuple(risk.get("categories", ())), tuple(risk.get("tags", ())))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_policy_answers_as_its_case_says(case: dict[str, Any]) -> None:
     if "error" in case:
@@ -43,8 +50,8 @@ def test_a_policy_answers_as_its_case_says(case: dict[str, Any]) -> None:
         return
     policy = Policy.parse(case["policy"], "policy.yaml")
     for ask in case["asks"]:
-        match = policy.evaluate(query(ask), ask.get("risk"))
-        assert explain(policy, query(ask), ask.get("risk")).match == match
+        match = policy.evaluate(query(ask), risk_of(ask))
+        assert explain(policy, query(ask), risk_of(ask)).match == match
         if ask["wants"] == "risk":
             assert match is None, ask
             continue

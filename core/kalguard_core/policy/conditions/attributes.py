@@ -1,7 +1,8 @@
 """What a rule wants of an action's attributes: model, toolName, messageCount, …, and the risk of its text.
 
-Rule of this file: `riskScore` is the firewall's number and nothing else. It is asked for only when a rule needs it,
-and an attribute of that name in the query, which an agent may have written, is never looked at.
+Rule of this file: `riskScore`, `riskCategories` and `riskTags` are what the firewall found and nothing else. They are
+asked for only when a rule needs them, and attributes of these names in the query, which an agent may have written,
+are never looked at.
 """
 
 from __future__ import annotations
@@ -14,11 +15,19 @@ from typing import Final
 from ...action import Scalar
 from ...documents import Place
 from ..index import NamedIndex
-from ..query import PolicyQuery
+from ..query import PolicyQuery, Risk
 from ..values import OneOf, Range, Test, read_value
 from .base import Condition, KeyIndex, NamedValuesIndex, read_named, tests_by_name
 
 RISK_ATTRIBUTE: Final = "riskScore"
+_FOUND: Final = ("riskCategories", "riskTags")
+
+
+def risk_facts(risk: Risk | int) -> dict[str, object]:
+    """What conditions that ask for the risk are asked about."""
+    if isinstance(risk, int):
+        risk = Risk(risk)
+    return {RISK_ATTRIBUTE: risk.score, "riskCategories": risk.categories, "riskTags": risk.tags}
 
 
 class _Attributes:
@@ -26,7 +35,9 @@ class _Attributes:
 
     def read(self, value: object, place: Place) -> tuple[Condition, ...]:
         return tuple(
-            Condition(self.name, _read_test(name, wanted, where), name, asks_risk=name == RISK_ATTRIBUTE)
+            Condition(
+                self.name, _read_test(name, wanted, where), name, asks_risk=name == RISK_ATTRIBUTE or name in _FOUND
+            )
             for name, wanted, where in read_named(value, place, self.name)
         )
 
@@ -41,6 +52,8 @@ class _Attributes:
 
 def _read_test(name: str, wanted: object, where: Place) -> Test:
     test = read_value(wanted, where)
+    if name in _FOUND and (isinstance(test, Range) or not all(isinstance(value, str) for value in test.exact)):
+        raise where.error("these are names: one text, or a list of texts")
     if name != RISK_ATTRIBUTE:
         return test
     bounds = (test.low, test.high) if isinstance(test, Range) else test.exact
