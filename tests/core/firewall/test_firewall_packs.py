@@ -33,7 +33,9 @@ CASES = [pytest.param(name, rule, id=f"{rule.pack}-{rule.id}") for name in FILES
 
 @pytest.mark.parametrize("backend", ["hyperscan", "re2"])
 @pytest.mark.parametrize(("name", "rule"), CASES)
-def test_a_rule_finds_its_examples_and_leaves_its_counterexamples_alone(name: str, rule: Rule, backend: Backend) -> None:
+def test_a_rule_finds_its_examples_and_leaves_its_counterexamples_alone(
+    name: str, rule: Rule, backend: Backend
+) -> None:
     engine = _engine(name, backend)
 
     def found(text: str) -> bool:
