@@ -4,7 +4,7 @@ Rules of this file:
 - Every way in which a model may read the text is looked at (see `views`): folded, with hidden characters as nothing and
   as spaces, decoded, messages of one role read on. A phrase is a list of words: what stands between them makes no
   difference.
-- Everything is linear in the text: words are looked up in a tree of at most `MAX_WORDS` levels, patterns are RE2's.
+- Everything is linear in the text: the words of all phrases are looked for at once, patterns are RE2's.
 - An exception excuses its own rule, and only what lies wholly inside of it: it never opens a way around another rule.
 - More matches than an honest text has are not listed, they block.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -90,11 +91,12 @@ class Phrases:
 
     def __init__(self, rules: Sequence[PhraseRule]) -> None:
         self.rules = tuple(rules)
-        self._tree: dict[bytes, Any] = {}  # word -> subtree; b"" -> what ends here
+        self._tree = _Tree()
         self._patterns: list[tuple[PhraseRule, bool, Any]] = []
         for rule in rules:
             self._add(rule)
-        self._first_words = frozenset(self._tree)
+        self._tree.link()
+        self._first_words = frozenset(self._tree.after[0])
         # one look for all of them; where they are too much for RE2 together, each is looked for by itself
         self._any = _together([pattern for _, _, pattern in self._patterns])
 
@@ -136,10 +138,7 @@ class Phrases:
                 if len(words) > MAX_WORDS:
                     raise PatternError(f"has {len(words)} words: at most {MAX_WORDS} are looked for")
                 if rule.whole_words or exception:
-                    node = self._tree
-                    for word in words:
-                        node = node.setdefault(word, {})
-                    node.setdefault(b"", []).append((rule, exception))
+                    self._tree.add(words, rule, exception)
                 else:
                     self._patterns.append((rule, False, _compiled(_BETWEEN.join(map(_literal, words)))))
 
@@ -171,17 +170,56 @@ class Phrases:
         return False
 
     def _words(self, data: bytes) -> Iterator[tuple[PhraseRule, bool, int, int]]:
-        begun: list[tuple[dict[bytes, Any], int]] = []  # where in the tree, and where in the text it began
+        after, fallback, found = self._tree.after, self._tree.fallback, self._tree.found
+        starts: deque[int] = deque(maxlen=MAX_WORDS)
+        node = 0
         for word in _WORD.finditer(data):
+            starts.append(word.start())
             key = word.group().lower()
-            going: list[tuple[dict[bytes, Any], int]] = []
-            for node, start in (*begun, (self._tree, word.start())):
-                after = node.get(key)
-                if after is not None:
-                    going.append((after, start))
-                    for rule, exception in after.get(b"", ()):
-                        yield rule, exception, start, word.end()
-            begun = going
+            while node and key not in after[node]:
+                node = fallback[node]
+            node = after[node].get(key, 0)
+            for rule, exception, length in found[node]:
+                yield rule, exception, starts[-length], word.end()
+
+
+class _Tree:
+    """Phrases by their words, so that a text is gone through once however many of them it begins (Aho-Corasick).
+
+    Of each node: `after`, the next node by word; `fallback`, that of the longest end of its words with which another
+    phrase begins; `found`, what ends there, with its number of words.
+    """
+
+    def __init__(self) -> None:
+        self.after: list[dict[bytes, int]] = [{}]
+        self.fallback = [0]
+        self.found: list[list[tuple[PhraseRule, bool, int]]] = [[]]
+
+    def add(self, words: Sequence[bytes], rule: PhraseRule, exception: bool) -> None:
+        """Take a phrase in; `link` when all are in."""
+        node = 0
+        for word in words:
+            after = self.after[node].get(word)
+            if after is None:
+                after = self.after[node][word] = len(self.after)
+                self.after.append({})
+                self.fallback.append(0)
+                self.found.append([])
+            node = after
+        self.found[node].append((rule, exception, len(words)))
+
+    def link(self) -> None:
+        """Make it ready."""
+        todo = deque(self.after[0].values())
+        while todo:
+            node = todo.popleft()
+            for word, child in self.after[node].items():
+                other = self.fallback[node]
+                while other and word not in self.after[other]:
+                    other = self.fallback[other]
+                self.fallback[child] = self.after[other].get(word, 0)
+                self.found[child] += self.found[self.fallback[child]]
+                todo.append(child)
 
 
 def places_of(matches: Iterable[PhraseMatch]) -> dict[int, list[tuple[int, int]]]:

@@ -119,3 +119,18 @@ def test_any_text_is_searched_and_places_are_inside_of_it(texts: list[str], role
 def test_two_looks_find_the_same(text: str) -> None:
     messages = [Message("user", text)]
     assert RULES.find(messages) == RULES.find(messages)
+
+
+_AB = st.text(alphabet="ab", min_size=1, max_size=5)
+
+
+@given(st.sets(_AB, min_size=1, max_size=6), st.text(alphabet="ab", max_size=24))
+def test_many_phrases_are_found_where_each_of_them_would_be(phrases: set[str], text: str) -> None:
+    rules = Phrases([PhraseRule(phrase, "block", texts=(" ".join(phrase),)) for phrase in sorted(phrases)])
+    found = {(one.rule.id, one.start, one.end) for one in rules.find([Message("user", " ".join(text))]).matches}
+    assert found == {
+        (phrase, 2 * at, 2 * (at + len(phrase)) - 1)
+        for phrase in phrases
+        for at in range(len(text))
+        if text.startswith(phrase, at)
+    }

@@ -221,3 +221,20 @@ def test_no_spelling_of_a_strict_path_is_judged_as_plain_http(path: str, host: s
     with contextlib.suppress(UnicodeError):
         if kind(host, path) == "http":
             assert not path.casefold().partition("?")[0].startswith(("/v1/", "//", "/./", "/%76"))
+
+
+def test_an_entry_may_name_a_profile_of_the_firewall_and_by_host_alone_it_is_only_a_hint() -> None:
+    table = RouteTable.parse(
+        "routes:\n"
+        "  - {host: a.example, kind: openai, firewall: strict}\n"
+        "  - {destination: '10.0.0.1:443', kind: openai, firewall: relaxed}\n"
+        "  - {host: b.example, kind: openai}\n",
+        "routes.yaml",
+    )
+    assert table.firewalls == {"strict": 2, "relaxed": 3}
+    hosts = ("a.example", "b.example")
+    by_host = [route.context if (route := table.match(host, "/v1")) else None for host in hosts]
+    assert by_host == [{"kind": "openai", "firewallByHost": "strict"}, {"kind": "openai"}]
+    meant = table.match("c.example", "/v1", ["10.0.0.1:443"])
+    assert meant is not None
+    assert meant.context == {"kind": "openai", "firewall": "relaxed"}

@@ -113,3 +113,15 @@ async def test_metrics_are_served_at_one_path_only() -> None:
         assert (await http.post(f"{address}/metrics")).status_code == 405
         for path in ("/", "/config", "/metrics/", "/reload"):
             assert (await http.get(f"{address}{path}")).status_code == 404
+
+
+def test_what_the_firewall_finds_is_counted_by_category_and_the_categories_are_capped() -> None:
+    metrics = Metrics()
+    metrics.found(("leak", "content"), "deny")
+    metrics.found(("leak",), "deny")
+    for number in range(200):
+        metrics.found((f"own-{number}",), "allow")
+    counted = samples(metrics, "kalguard_firewall_findings_total")
+    assert counted[(("category", "leak"), ("outcome", "deny"))] == 2
+    assert counted[(("category", "content"), ("outcome", "deny"))] == 1
+    assert counted[(("category", "other"), ("outcome", "allow"))] == 200 - 62
