@@ -1,0 +1,138 @@
+"""Honest text that looks like an attack is left alone: the traps in `traps/*.jsonl`, and our own documents.
+
+Rules of this file:
+- A trap is honest: nobody who wrote it wants a model to break its rules. Many quote an attack, all the same.
+- Traps are written for this test alone. Detectors are not trained on them, and no rule is repaired for a single one.
+- A trap that is flagged is a fault of the detector. It stays in the folder, unless it turns out not to be honest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kalguard_core import firewall
+from kalguard_core.action import Message
+from kalguard_core.firewall import Assessment, PromptFirewall
+
+ROOT = Path(__file__).parents[3]
+TRAPS = Path(__file__).parent / "traps"
+BLOCK, SANITIZE = 70, 50
+LANGUAGES = frozenset(
+    ("de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk", "tr", "ar", "fa", "hi", "zh", "ja", "ko", "vi", "id")
+)
+ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "document", "file"))
+TOPICS = frozenset(
+    (
+        "attacks-described",
+        "code",
+        "correspondence",
+        "fiction",
+        "health-and-harm",
+        "languages",
+        "law-and-policy",
+        "machine",
+        "roleplay",
+        "school-and-translation",
+        "strange-shapes",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """One honest text. `origin`: where it stands, as file:line or file, for the reader of a failure."""
+
+    origin: str
+    topic: str
+    lang: str
+    role: str
+    text: str
+
+
+def _written() -> Iterator[Trap]:
+    for path in sorted(TRAPS.glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            row = json.loads(line)
+            role = row.get("role", "user")
+            yield Trap(f"{path.stem}:{number}", row["topic"], row["lang"], role, row["text"])
+
+
+def _documents() -> list[Path]:
+    """The repository's own markdown files; folders that begin with a dot hold what was installed."""
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "node_modules"))]
+    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*.md"))])
+
+
+def _own_documents() -> Iterator[Trap]:
+    for path in _documents():
+        name = str(path.relative_to(ROOT))
+        text = path.read_text(encoding="utf-8")
+        for role in ("user", "document"):
+            yield Trap(name, "whole", "en", role, text)
+            for number, paragraph in enumerate(text.split("\n\n"), 1):
+                if paragraph.strip():
+                    yield Trap(f"{name}, paragraph {number}", "paragraph", "en", role, paragraph)
+
+
+WRITTEN = tuple(_written())
+
+
+@pytest.fixture(scope="module")
+def default() -> PromptFirewall:
+    """The firewall that the product starts with."""
+    made: PromptFirewall = getattr(firewall, "default_firewall", firewall.RulePackFirewall)()
+    return made
+
+
+def _scored(default: PromptFirewall, traps: tuple[Trap, ...]) -> list[tuple[Trap, Assessment]]:
+    return [(trap, default.score([Message(trap.role, trap.text)])) for trap in traps]
+
+
+def _require(scored: list[tuple[Trap, Assessment]], threshold: int, share: float) -> None:
+    flagged = sorted((pair for pair in scored if pair[1].risk >= threshold), key=lambda pair: -pair[1].risk)
+    allowed = int(share * len(scored))
+    if len(flagged) > allowed:
+        lines = [
+            f"{found.risk:3} {trap.origin} [{trap.lang}, {trap.role}] {', '.join(found.rules)}: {trap.text[:100]!r}"
+            for trap, found in flagged
+        ]
+        heading = f"{len(flagged)} of {len(scored)} honest texts score {threshold} or more; {allowed} may."
+        pytest.fail("\n".join([heading, *lines]), pytrace=False)
+
+
+def test_there_are_enough_traps_of_every_topic_and_language() -> None:
+    assert len(WRITTEN) >= 600
+    topics = Counter(trap.topic for trap in WRITTEN)
+    assert set(topics) == TOPICS
+    assert min(topics.values()) >= 20, topics
+    languages = Counter(trap.lang for trap in WRITTEN)
+    assert {lang: count for lang, count in languages.items() if lang in LANGUAGES and count < 12} == {}
+    assert set(languages) >= LANGUAGES
+
+
+def test_every_trap_is_a_different_text_with_a_role_that_the_firewall_knows() -> None:
+    texts = Counter(trap.text for trap in WRITTEN)
+    assert [text for text, count in texts.items() if count > 1] == []
+    assert {trap.role for trap in WRITTEN} <= ROLES
+    assert all(trap.text.strip() and trap.topic == trap.origin.split(":")[0] for trap in WRITTEN)
+
+
+def test_at_most_one_trap_in_a_hundred_is_blocked(default: PromptFirewall) -> None:
+    _require(_scored(default, WRITTEN), BLOCK, 0.01)
+
+
+def test_at_most_three_traps_in_a_hundred_are_rewritten(default: PromptFirewall) -> None:
+    _require(_scored(default, WRITTEN), SANITIZE, 0.03)
+
+
+def test_the_documents_of_this_repository_may_be_shown_to_a_model(default: PromptFirewall) -> None:
+    scored = _scored(default, tuple(_own_documents()))
+    assert len(scored) > 100
+    _require(scored, BLOCK, 0.01)
+    _require(scored, SANITIZE, 0.03)
