@@ -6,7 +6,10 @@ Rules of this file:
 - The result is bytes, because that is what the engine reads: ASCII as it was (the engine ignores case), anything
   else as UTF-8 of its compatibility form (NFKD), case-folded, without marks, look-alike letters as ASCII. Hangul
   syllables stay whole: their parts are letters of their own, and Korean would be lost.
+- Greek letters fold by their small forms: a word is the same in both cases. Its capitals that look like other Latin
+  letters than the small ones do are read as those in a view of their own (see `hidden`).
 - What a reader does not see is gone: controls, zero-width, bidi, soft hyphens, variation selectors, tags.
+- Long texts are folded with tables of numpy, short ones with `str.translate`: both read the same memory.
 - NUL is never in folded text: the scorer uses it as a wall between messages.
 """
 
@@ -14,9 +17,13 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .confusables import CONFUSABLES
 
@@ -28,14 +35,15 @@ _FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0")  # Hangul letters that s
 _BLANK: Final = "\u2800"  # a Braille cell without dots
 _ASCII_CONTROLS: Final = bytes(sorted({*range(0x20), 0x7F} - set(b"\t\n\v\f\r")))
 
-# Letters that look like ASCII ones but have no compatibility form. Those of living alphabets are given for both cases
-# alike, so that a word folds to one form in both; Greek capitals are the exception, as they look like other letters
-# than the small ones do. The rarer ones are in `confusables`.
+_BLOCK: Final = 1 << 16  # characters folded at once: their tables and results stay in the cache of the processor
+_SHORT: Final = 160  # characters; below, looking them up one by one is faster than a dozen calls of numpy
+
+# Letters that look like ASCII ones but have no compatibility form. Those of living alphabets are given for the small
+# letters or for both cases alike, so that a word folds to one form in both. The rarer ones are in `confusables`.
 _LOOK_ALIKES: Final = CONFUSABLES | dict(
     zip(
         "авсԁеɡһніјкӏмопрԛѕтуѵԝхьү"  # Cyrillic
-        "αβϲεγηικνορτυωχϳς"  # Greek
-        "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ"
+        "αβϲεζγηικμνορτυωχϳ"  # Greek
         "աօոսցհ"  # Armenian
         "ɑɩıɪɢɴʀʏʟʙʜꜰꜱᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢǫꞯ"  # Latin: phonetic letters, small capitals
         "łøđðħŧƀɓƃƈȼɖɗɇǝəɛƒɠǥɥɦɨᴉɉɾɟʞƙɫƚɱɯƞɲŋɵƥʠɹɍɽʂʇƭʈʉʌʋⱴʍⱳʎƴɏƶȥʐɐɔ"  # strokes, hooks, upside down
@@ -44,8 +52,7 @@ _LOOK_ALIKES: Final = CONFUSABLES | dict(
         "‐‑‒–—―−⁃∕⁄∣¦•·"
         "،؛؟۔।॥。、「」『』《》〈〉【】",  # stops of scripts whose words they would else stick to
         "abcdeghhijklmonpqstyvwxby"
-        "abceynikvoptuwxjs"
-        "abezhikmnoptyxcj"
+        "abcezynikmvoptuwxj"
         "wonugh"
         "aiiignrylbhfsacdejkmoptuvwzqq"
         "loddhtbbgccddeeeefgghhiijjfkkllmwnnnopqrrrstttuvvvwwyyyzzzac"
@@ -103,12 +110,92 @@ class _FoldTable(dict[int, str | int]):
 
 _TABLE: Final = _FoldTable()
 
+Codes: TypeAlias = NDArray[np.uint32]
+
+
+class _Tables:
+    """The same memory for numpy: what each code point becomes, and in how many bytes of UTF-8.
+
+    Zero: not seen yet. From `_GONE` on: an index into `letters`, for what becomes nothing or more than one character.
+    Pages of the tables that no text needs are never touched, and take no memory.
+    """
+
+    def __init__(self) -> None:
+        self.folded: Codes = np.zeros(0x110000, np.uint32)
+        self.widths: NDArray[np.uint8] = np.zeros(0x110000, np.uint8)
+        # how many letters, and which; one value, so that another thread never reads the one without the other
+        self.several: tuple[NDArray[np.int64], Codes] = (
+            np.zeros(1, np.int64),
+            np.zeros((1, _MAX_EXPANSION), np.uint32),
+        )
+        self.learn(range(0x80))
+
+    def learn(self, codes: Iterable[int]) -> None:
+        for code in codes:
+            value = _TABLE[code]
+            if isinstance(value, str):
+                self.widths[code] = len(value.encode("utf-8"))
+                if value:
+                    sizes, letters = self.several
+                    row = [*map(ord, value), *[0] * (_MAX_EXPANSION - len(value))]
+                    self.several = np.append(sizes, len(value)), np.vstack((letters, np.array(row, np.uint32)))
+                self.folded[code] = _GONE + (len(self.several[0]) - 1 if value else 0)
+            else:
+                self.widths[code] = 1 + (value >= 0x80) + (value >= 0x800) + (value >= 0x10000)
+                self.folded[code] = value
+
+    def fold(self, codes: Codes) -> Codes:
+        """The folded code points."""
+        folded = self.folded[codes]
+        if not folded.all():
+            self.learn(np.unique(codes[folded == 0]).tolist())
+            folded = self.folded[codes]
+        special = np.flatnonzero(folded >= _GONE)
+        if not special.size:
+            return folded
+        if int(folded[special].max()) == _GONE:
+            kept: Codes = folded[folded != _GONE]
+            return kept
+        lengths, letters = self.several
+        which = folded[special] - _GONE
+        sizes = lengths[which]
+        counts = np.ones(len(folded), np.int64)
+        counts[special] = sizes
+        spread = np.repeat(folded, counts)
+        # where each of these begins: it moved by what those before it grew or shrank
+        begins = special + np.cumsum(sizes - 1) - (sizes - 1)
+        for at in range(_MAX_EXPANSION):
+            long = sizes > at
+            spread[begins[long] + at] = letters[which[long], at]
+        return spread
+
+
+_GONE: Final = 0x110000
+_TABLES: Final = _Tables()
+
+
+def codes_of(text: str) -> Codes:
+    """The code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def fold_codes(codes: Codes) -> tuple[bytes, NDArray[np.uint8]]:
+    """Code points folded, and how many of these bytes each of them became."""
+    folded = _TABLES.fold(codes)
+    if len(folded) == 0 or int(folded.max()) < 0x80:
+        data = folded.astype(np.uint8).tobytes()
+    else:
+        data = folded.tobytes().decode("utf-32-le").encode("utf-8")
+    return data, _TABLES.widths[codes]
+
 
 def fold_bytes(text: str) -> bytes:
     """The folded form of a text, without the way back."""
     if text.isascii():
         return text.encode("ascii").translate(None, _ASCII_CONTROLS)
-    return text.translate(_TABLE).encode("utf-8")
+    if len(text) < _SHORT:
+        return text.translate(_TABLE).encode("utf-8")
+    return b"".join(fold_codes(codes_of(text[first : first + _BLOCK]))[0] for first in range(0, len(text), _BLOCK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +218,8 @@ class Folded:
         chunk = bisect_right(self.ends, offset)
         first = chunk * CHUNK
         rest = offset - (self.ends[chunk - 1] if chunk else 0)
-        lengths = accumulate(len(fold_bytes(char)) for char in self.text[first : first + CHUNK])
-        return first + next(index for index, total in enumerate(lengths) if total > rest)
+        totals = np.cumsum(_TABLES.widths[codes_of(self.text[first : first + CHUNK])], dtype=np.int64)
+        return first + int(np.searchsorted(totals, rest, side="right"))
 
 
 def fold(text: str) -> Folded:
@@ -141,5 +228,14 @@ def fold(text: str) -> Folded:
         data = fold_bytes(text)
         if len(data) == len(text):
             return Folded(text, data)
-    chunks = [fold_bytes(text[first : first + CHUNK]) for first in range(0, len(text), CHUNK)]
-    return Folded(text, b"".join(chunks), tuple(accumulate(map(len, chunks))))
+    pieces: list[bytes] = []
+    sizes: list[int] = []
+    for first in range(0, len(text), _BLOCK):
+        data, widths = fold_codes(codes_of(text[first : first + _BLOCK]))
+        pieces.append(data)
+        whole = len(widths) // CHUNK * CHUNK
+        if whole:
+            sizes += widths[:whole].reshape(-1, CHUNK).sum(axis=1, dtype=np.int64).tolist()
+        if whole < len(widths):
+            sizes.append(int(widths[whole:].sum(dtype=np.int64)))
+    return Folded(text, pieces[0] if len(pieces) == 1 else b"".join(pieces), tuple(accumulate(sizes)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kalguard_core.firewall.confusables import CONFUSABLES
-from kalguard_core.firewall.fold import fold_bytes
+from kalguard_core.firewall.fold import fold, fold_bytes
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_hangul_syllables_stay_whole() -> None:
     ("text", "plain"),
     [
         ("ⲟ Ꭺ ꓮ", "o a a"),
-        ("Ηello ΝΟW", "hello now"),
+        ("ΑΕΙΚΟΡΤΧ ΒΖΜ", "aeikoptx bzm"),
         ("ıʇǝ", "ite"),
         ("ignοrе", "ignore"),
         ("🅰🄱🇨", "abc"),
@@ -39,6 +39,20 @@ def test_look_alikes_of_rare_alphabets_are_read_as_latin(text: str, plain: str) 
 @pytest.mark.parametrize("word", ["игнорируй", "предыдущие", "інструкції", "предишните", "упутства"])
 def test_a_cyrillic_word_folds_alike_in_both_cases(word: str) -> None:
     assert fold_bytes(word) == fold_bytes(word.upper()) == fold_bytes(word.capitalize())
+
+
+@pytest.mark.parametrize(
+    ("word", "other"),
+    [("οδηγιών", "ΟΔΗΓΙΩΝ"), ("προηγούμενες", "ΠΡΟΗΓΟΥΜΕΝΕΣ"), ("ύστερος", "Υστεροσ"), ("Ναός", "ΝΑΌΣ")],
+)
+def test_a_greek_word_folds_alike_in_both_cases_and_with_either_sigma(word: str, other: str) -> None:
+    assert fold_bytes(word) == fold_bytes(other) == fold_bytes(word.upper()) == fold_bytes(word.capitalize())
+
+
+def test_a_long_text_folds_as_its_parts_do() -> None:
+    text = "Zürich, Straße, ﬃ, ΟΔΗΓΙΩΝ, игнорируй, 忽略, 한글, e\u0301, a\u200bb, \U0001f600, \ud800, \x00, " * 40
+    assert fold_bytes(text) == b"".join(map(fold_bytes, text))
+    assert fold(text).data == fold_bytes(text)
 
 
 def test_every_confusable_is_one_character_and_reads_as_one_ascii_letter() -> None:
