@@ -26,7 +26,7 @@ import numpy as np
 from ..action import Message
 from .decode import WALL, Budget, Decoded, Positions, decodings
 from .fold import Folded, fold
-from .hidden import INVISIBLE, hidden_runs, rereadings, signals_of
+from .hidden import INVISIBLE, hidden_runs, look, rereadings, signals_of
 
 MAX_DEPTH: Final = 3  # deeper nesting is not seen in the wild, and each level costs another look for triggers
 _SEAM: Final = 1024  # bytes read on each side of the seam of two messages; no rule or window looks farther
@@ -89,19 +89,23 @@ def views(messages: Sequence[Message]) -> Views:
     hidden: tuple[tuple[int, int, int], ...] = ()
     if len(messages) > 1:
         found += _joined(messages, folded)
-    if any(text.ends is not None for text in folded):
-        parted = [_parted(message.text, text) for message, text in zip(messages, folded, strict=True)]
+    looks = [None if text.ends is None else look(message.text) for message, text in zip(messages, folded, strict=True)]
+    if any(seen is not None for seen in looks):
+        parted = [
+            _parted(text) if seen is not None and seen.unseen else text
+            for seen, text in zip(looks, folded, strict=True)
+        ]
         if any(new is not old for new, old in zip(parted, folded, strict=True)):
             again = [_Part(index, text.data, text) for index, text in enumerate(parted)]
             found.append(_laid(again, _between(messages, b"\n"), "parted"))
-        signals = signals_of(messages)
-        hidden = hidden_runs(messages)
+        signals = signals_of(looks)
+        hidden = hidden_runs(looks)
         starts = tuple(accumulate((len(message.text) for message in messages), initial=0))
         found += (
             _derived(_Characters(starts), "", 0, read)
-            for index, message in enumerate(messages)
-            if folded[index].ends is not None
-            for read in rereadings(message.text, starts[index], budget)
+            for index, seen in enumerate(looks)
+            if seen is not None
+            for read in rereadings(seen, starts[index], budget)
         )
     todo = deque(view for view in found if view.kind not in _FULL or view is plain)
     while todo:
@@ -208,11 +212,11 @@ def _laid(parts: Sequence[_Part], separators: Sequence[bytes], kind: str) -> Vie
     return View(b"".join(data), kind, 0, _Laid(parts, starts))
 
 
-def _parted(text: str, folded: Folded) -> Folded:
+def _parted(folded: Folded) -> Folded:
     """The text with spaces for what nobody sees, if that parts words in it. Offsets are the same."""
-    if folded.ends is None or not _PARTING.search(text):
+    if not _PARTING.search(folded.text):
         return folded
-    return fold(_UNSEEN.sub(" ", text))
+    return fold(_UNSEEN.sub(" ", folded.text))
 
 
 def _joined(messages: Sequence[Message], folded: Sequence[Folded]) -> Iterator[View]:
