@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,9 @@ TOPICS = frozenset(
         "fiction",
         "health-and-harm",
         "languages",
+        "languages-in-context",
         "law-and-policy",
+        "long-texts",
         "machine",
         "roleplay",
         "school-and-translation",
@@ -129,6 +131,12 @@ def test_at_most_one_trap_in_a_hundred_is_blocked(default: PromptFirewall) -> No
 
 def test_at_most_three_traps_in_a_hundred_are_rewritten(default: PromptFirewall) -> None:
     _require(_scored(default, WRITTEN), SANITIZE, 0.03)
+
+
+def test_a_tool_may_return_almost_every_trap(default: PromptFirewall) -> None:
+    # What tools return is read more strictly; twice as many mistakes are the price, and no more than that.
+    returned = tuple(replace(trap, role="tool") for trap in WRITTEN if trap.role in ("user", "document", "file"))
+    _require(_scored(default, returned), BLOCK, 0.02)
 
 
 def test_the_documents_of_this_repository_may_be_shown_to_a_model(default: PromptFirewall) -> None:
