@@ -1,13 +1,19 @@
 """Decoding: what bytes say when they are written in base64, in Morse, backwards, with a space after every letter.
 
 Rules of this file:
-- A decoder runs only if its trigger fires. Triggers are single passes that can't be made slow: counting, translating
-  bytes into classes and looking for a fixed run of classes, one automaton of literal words.
+- A decoder runs only if its trigger fires. Triggers are single passes that can't be made slow: looking for one byte,
+  translating bytes into classes and looking for a fixed run of classes, one automaton of literal words. One gate over
+  the classes stands before most of them: prose ends there. What is written so in honest text (`%20`, `&amp;`, `a*b`,
+  `x=80`) fires nothing alone: letters must be written in a way in which nobody has to write them.
+- Percent signs, entities, escapes, tags and emphasis are undone together, in one view: they are mixed in honest
+  texts, and a view for each order of undoing them would multiply the work.
 - What is found is cut into pieces and each piece decoded for itself. Blobs (base64, hex, Morse...) give the decoded
   text alone; what is disguised letter by letter is read in its place, with up to `_CONTEXT` bytes around it.
 - A piece counts only if it decodes to text. Most honest text that fires a trigger ends there.
 - No piece reaches over a wall. All patterns here are read by RE2, or are runs of one class of bytes.
-- What isn't read because a limit is reached is counted in `Budget.unread`, never silently dropped.
+- What isn't read because a limit is reached is noted in `Budget.skipped`, never silently dropped.
+- Not read at all: base58 and base85 (no alphabet tells them from noise), texts hidden in the bits of zero-width
+  characters (their number is a signal).
 """
 
 from __future__ import annotations
@@ -20,28 +26,28 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise, product
+from itertools import chain, islice, pairwise, product
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import re2
 from numpy.typing import NDArray
 
-from .fold import fold_bytes
+from .fold import codes_of, fold_codes
 from .words import KNOWN, LONGEST, TELLING
 
 WALL: Final = b"\n\x00\n"
 Positions: TypeAlias = NDArray[np.int32]
 
 _ALLOWANCE: Final = 64 * 1024  # decoded bytes that even a short text may have: gzip expands
-_CEILING: Final = 1024 * 1024  # and the most for long ones: two positions of four bytes are kept for each
-_HITS: Final = 2048  # pieces a decoder looks at; each costs microseconds, so this bounds it to some 10 ms
-_NESTED: Final = 128 * 1024  # bytes of decoded text that are looked at again for what is encoded in them
-_IN_PLACE: Final = 64 * 1024  # bytes of one view that is read in its place: most of it is context
+_CEILING: Final = 512 * 1024  # and the most for long ones: two positions of four bytes are kept for each
+_HITS: Final = 1024  # pieces a decoder looks at; each costs microseconds, so this bounds it to a few ms
+_NESTED: Final = 96 * 1024  # bytes of decoded text that are looked at again for what is encoded in them
+_IN_PLACE: Final = 32 * 1024  # bytes of one view that is read in its place: most of it is context
 _CONTEXT: Final = 160  # about two lines: what else belongs to the sentence
-_NUMBERS_READ: Final = 96 * 1024  # bytes of numbers, Morse and spaced letters in one text; a microsecond for each few
-_BLOB_READ: Final = 256 * 1024  # characters of one blob; longer ones are files
-_LETTERS_CUT: Final = 4096  # letters without gaps that are cut into words; each costs a dozen look-ups
+_NUMBERS_READ: Final = 48 * 1024  # bytes of numbers, Morse and spaced letters in one text; a microsecond for each few
+_BLOB_READ: Final = 128 * 1024  # characters of one blob; longer ones are files
+_LETTERS_CUT: Final = 1024  # letters without gaps that are cut into words; each costs a dozen look-ups
 _FLIP_LIMIT: Final = 8192  # a text up to this long is read backwards whole
 
 
@@ -49,24 +55,28 @@ def _re2(pattern: bytes, *, ignore_case: bool = False) -> Any:
     options = re2.Options()
     options.case_sensitive = not ignore_case
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
     options.max_mem = 64 << 20  # only what is visited is kept; less makes it fall back to a slow automaton
     return re2.compile(pattern, options)
 
 
 class Budget:
-    """How many bytes may still be decoded in one request: as many as were written, within limits."""
+    """How many bytes may still be decoded in one request: as many as were written, within limits.
 
-    __slots__ = ("left", "nested", "unread")
+    `skipped`: where in the bytes last decoded something looked encoded and was not read; whoever asks empties it.
+    """
+
+    __slots__ = ("left", "nested", "skipped")
 
     def __init__(self, size: int) -> None:
         self.left = min(size, _CEILING) + _ALLOWANCE
         self.nested = _NESTED
-        self.unread = 0
+        self.skipped: list[tuple[int, int]] = []
 
-    def take(self, size: int) -> bool:
-        """Whether that many may be decoded."""
+    def take(self, size: int, start: int, end: int) -> bool:
+        """Whether that many may be decoded, from `start` to `end`."""
         if size > self.left:
-            self.unread += size
+            self.skipped.append((start, end))
             return False
         self.left -= size
         return True
@@ -94,42 +104,86 @@ class Hit:
 
 def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
     """What these bytes say when they are decoded once; `kind` is how they were made."""
-    text = _Text(data)
-    done = kind.split("+")
+    text = _Text(data, budget.skipped)
+    done = kind.replace("&", "+").split("+")
+    written: list[tuple[str, list[Hit]]] = []
+    for name, byte, decoder in _WRITTEN:
+        if byte in data and (hits := decoder(text)):
+            written.append((name, hits))
+    if written:
+        hits = written[0][1] if len(written) == 1 else _apart(chain.from_iterable(hits for _, hits in written))
+        found = read("&".join(name for name, _ in written), data, hits, budget, _CONTEXT)
+        if found is not None:
+            yield found
+    gate = _GATE.search(text.classes) is not None
     spaced = False
-    for name, decoder, in_place, again in _DECODERS:
+    for name, trigger, decoder, in_place, again in _DECODERS:
         if (name in done and not again) or (name in _LETTERWISE and not _LETTERWISE.isdisjoint(done)):
             continue
         if name == "split" and spaced:
             continue  # what was spaced letter by letter needs no more putting together
-        if name in _NEEDS and not text.possible[_NEEDS[name]]:
+        fires = trigger is not None and gate and trigger.search(text.classes) is not None
+        if not fires and not (text.told and (trigger is None or name == "split")):
             continue
         hits = decoder(text)
-        spaced = spaced or (name == "letters" and bool(hits))
-        if len(hits) >= _HITS:
-            budget.unread += len(data) - max(hit.end for hit in hits)
         if hits:
+            spaced = spaced or name == "letters"
             found = read(name, data, hits, budget, _CONTEXT if in_place else None)
             if found is not None:
                 yield found
 
 
+def _apart(hits: Iterable[Hit]) -> list[Hit]:
+    """The hits in order, without those that begin inside another."""
+    apart: list[Hit] = []
+    for hit in sorted(hits, key=lambda hit: (hit.start, -hit.end)):
+        if not apart or hit.start >= apart[-1].end:
+            apart.append(hit)
+    return apart
+
+
 class _Text:
-    """Bytes, and the classes of them that triggers look at."""
+    """Bytes, the classes of them that triggers look at, and the telling words in them."""
 
-    __slots__ = ("classes", "data", "long_word", "numbers", "possible", "told")
+    __slots__ = ("classes", "data", "skipped", "told")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, skipped: list[tuple[int, int]]) -> None:
         self.data = data
+        self.skipped = skipped
         self.classes = data.translate(_CLASSES, _CONTINUATION)
-        self.long_word = b"x" * 16 in data.translate(_BLOB)
-        self.numbers = data.translate(_NUMBERS)
-        self.possible = {
-            "disguised": _DISGUISED.search(self.classes) is not None,
-            "numbered": data.count(b"0x") > 3 or _NUMBERED.search(self.numbers) is not None,
-        }
         plain = data.translate(_CUTS_TO_SPACES)
-        self.told = [(start, end, plain[start:end].decode("ascii").lower()) for start, end in _found(_TELLTALE, plain)]
+        self.told = [(start, end, plain[start:end].decode("ascii").lower()) for start, end in self._told(plain)]
+
+    def _told(self, plain: bytes) -> list[tuple[int, int]]:
+        return self.found(_TELLTALE, plain)
+
+    def found(self, pattern: Any, data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+        """Where an RE2 pattern matches, up to the limit of pieces."""
+        stop = len(data) if end is None else end
+        spans = [match.span() for match in islice(pattern.finditer(data, start, stop), _HITS)]
+        if len(spans) == _HITS:
+            self.skipped.append((spans[-1][1], stop))
+        return spans
+
+    def pieces(self, pattern: Any) -> Iterator[tuple[int, int]]:
+        """The same, as much of them as is worth taking apart number by number."""
+        left = _NUMBERS_READ
+        for start, end in self.found(pattern, self.data):
+            if left <= 0:
+                self.skipped.append((start, len(self.data)))
+                return
+            stop = end
+            if end - start > left:
+                stop = self.data.rfind(b" ", start, start + left)
+                stop = stop if stop > start else start + left
+                self.skipped.append((stop, end))
+            left -= end - start
+            yield start, stop
+
+    def left_out(self, start: int, end: int) -> None:
+        """Note what of a blob is not read."""
+        if start < end:
+            self.skipped.append((start, end))
 
 
 def _classes(**members: bytes) -> bytes:
@@ -140,19 +194,26 @@ def _classes(**members: bytes) -> bytes:
     return bytes(table)
 
 
-# In one pass each: whether spaced letters, leetspeak or Morse are possible, and whether numbers of characters are.
-_DISGUISED: Final = _re2(
-    rb"(?:^|[^aA0$])(?:[aA0$][^aA0$]{1,6}){3}[aA0$]|[aA][0$][aA]|[0$][aA][aA]|[aA]00|[.*](?: | ?/ ?)[.*]"
+# Each trigger is a run of classes; the gate matches wherever one of them does, and in no plain prose.
+_SEPARATE: Final = rb"[ .,/?-]"
+_ALONE: Final = rb"[^aA0$]{1,6}"
+_ON_LETTERS: Final = _re2(
+    rb"(?:^|[^aA0$])(?:[aA]G[aA0$]G[aA]G[aA0$]|[aA0$]G[aA]G[aA0$]G[aA])(?:[^aA0$]|$)".replace(b"G", _ALONE)
 )
-_NUMBERED: Final = _re2(rb"[dh]{16}|(?:[dh]{2} {1,2}){5}|d{2,3} {1,2}d{3} {1,2}d{2,3}|d{7}")
-_NEEDS: Final = {
-    "letters": "disguised",
-    "leetspeak": "disguised",
-    "morse": "disguised",
-    "hex": "numbered",
-    "codes": "numbered",
-    "binary": "numbered",
-}
+_ON_LEET: Final = _re2(rb"[aA][0$]+[aA]|(?:^|[^aA0$])[0$][aA][aA]|[aA]00|[aA]{2}[0$]")
+_ON_MORSE: Final = _re2(rb"[.*-](?:[ /.]{1,5}[.*-]{1,7}){4}")
+_ON_BLOB: Final = _re2(rb"[aA0/-]{16}")
+_ON_BASE64: Final = _re2(rb"[aA0/-]{16}|AaA|[aA0]0A|A0a|0Aa|aAaaA|aA0")
+_ON_HEX: Final = _re2(rb"[aA0]{12}|(?:[aA0]{2}[ ,?-]{1,3}){5}|(?:0a[aA0]{2}[ ,?-]{0,3}){3}")
+_ON_CODES: Final = _re2(rb"0{2,3}(?:[ .,/?*-]{1,3}0{2,3}){4}")
+_ON_BINARY: Final = _re2(rb"0{7}")
+_ON_SPLIT: Final = _re2(rb"[aA][.*/-]{1,3}[aA]{1,3}[.*/-]{1,3}[aA]")
+_GATE: Final = _re2(
+    rb"(?:^|[^aA0$])(?:[aA0$][^aA0$]{1,6}){3}[aA0$](?:[^aA0$]|$)"
+    rb"|[aA][0$]+[aA]|(?:^|[^aA0$])[0$][aA][aA]|[aA]00|[aA]{2}0|[.*-][ /.]{1,5}[.*-]{1,7}[ /.]{1,5}[.*-]"
+    rb"|[aA0/-]{12}|0{7}|AaA|[aA0]0A|A0a|0Aa|aAaaA|(?:[aA0]{2}[ ,?-]{1,3}){5}|0{2,3}(?:[ .,/?*-]{1,3}0{2,3}){4}"
+    rb"|[aA][.*/-]{1,3}[aA]{1,3}[.*/-]{1,3}[aA]"
+)
 _CUTS_TO_SPACES: Final = bytes.maketrans(b"-_.*~`|^'/\\", b" " * 11)
 _CLASS_NAMES: Final = {
     "lower": "a",
@@ -162,6 +223,7 @@ _CLASS_NAMES: Final = {
     "space": " ",
     "cut": ".",
     "mark": "*",
+    "dash": "-",
     "blob": "/",
 }
 _LOWER: Final = b"abcdefghijklmnopqrstuvwxyz"
@@ -174,19 +236,11 @@ _CLASSES: Final = _classes(
     digit=_DIGITS,
     symbol=b"@$!",
     space=b" \t\n\r\v\f",
-    cut=b"-_.|^'",
+    cut=b".|^'",
+    dash=b"-_",
     mark=b"*~`\\",
     blob=b"/+=",
 )
-_BLOB: Final = bytes(
-    0x78 if char in _LOWER + _UPPER + _DIGITS + b"+/-_" else 0x20 for char in range(256)
-)  # x for what base64 is made of
-_NUMBERS: Final = bytes(
-    0x64 if char in _DIGITS else 0x68 if char in b"abcdefABCDEF" else 0x20 if char in b" ,;:.-/\n\r\t" else 0x3F
-    for char in range(256)
-)  # d for digits, h for the other hexadecimal ones, a space for what may part them
-
-
 # -- putting pieces together
 
 
@@ -195,19 +249,12 @@ def read(
 ) -> Decoded | None:
     """The hits as one text: with what stands around them, or (None) each for itself, with walls or nothing between."""
     parts: list[bytes] = []
-    starts: list[Positions] = []
-    ends: list[Positions] = []
+    spans: list[tuple[int, int]] = []  # where each part begins, and over how many bytes its own are spread
+    told: list[tuple[int, Hit]] = []  # parts whose places are known byte by byte
 
     def put(piece: bytes, start: int, span: int) -> None:
         parts.append(piece)
-        size = len(piece)
-        if size == span:
-            starts.append(np.arange(start, start + size, dtype=np.int32))
-            ends.append(np.arange(start + 1, start + size + 1, dtype=np.int32))
-        else:
-            step = np.arange(size + 1, dtype=np.int64) * span
-            starts.append((start + step[:-1] // size).astype(np.int32))
-            ends.append((start + (step[1:] + size - 1) // size).astype(np.int32))
+        spans.append((start, span))
 
     size = 0
     for group in _groups(data, hits, context):
@@ -217,22 +264,19 @@ def read(
         needed = sum(len(hit.data) for hit in group) if context is None else last - first
         size += needed
         if context is not None and size > _IN_PLACE:
-            budget.unread += needed
-            continue
-        if not budget.take(needed):
+            budget.skipped.append((group[0].start, hits[-1].end))
+            break
+        if not budget.take(needed, group[0].start, group[-1].end):
             continue
         if parts and walls:
-            parts.append(WALL)
-            starts.append(_NOWHERE)
-            ends.append(_NOWHERE)
+            put(WALL, -1, 0)
         at = first
         for hit in group:
             if context is not None and hit.start > at:
                 put(data[at : hit.start], at, hit.start - at)
             if hit.cells is not None:
-                parts.append(hit.data)
-                starts.append(np.asarray(hit.cells[0], np.int32))
-                ends.append(np.asarray(hit.cells[1], np.int32))
+                told.append((len(parts), hit))
+                put(hit.data, hit.start, 0)
             elif hit.data:
                 put(hit.data, hit.start, hit.end - hit.start)
             at = hit.end
@@ -240,10 +284,28 @@ def read(
             put(data[at:last], at, last - at)
     if not parts:
         return None
-    return _folded(kind, b"".join(parts), np.concatenate(starts), np.concatenate(ends), budget)
+    starts, ends = _spread(parts, spans, told)
+    return _folded(kind, b"".join(parts), starts, ends)
 
 
-_NOWHERE: Final = np.full(len(WALL), -1, np.int32)
+def _spread(
+    parts: Sequence[bytes], spans: Sequence[tuple[int, int]], told: Sequence[tuple[int, Hit]]
+) -> tuple[Positions, Positions]:
+    """Where each byte of the parts begins and ends in what was written."""
+    sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+    lasts = np.cumsum(sizes)
+    where = np.array(spans, np.int64)
+    which = np.repeat(np.arange(len(parts)), sizes)
+    number = np.arange(int(lasts[-1])) - (lasts - sizes)[which]
+    begin, span, size = where[which, 0], where[which, 1], sizes[which]
+    starts = (begin + number * span // size).astype(np.int32)
+    ends = (begin + ((number + 1) * span + size - 1) // size).astype(np.int32)
+    for index, hit in told:
+        first, last = int(lasts[index] - sizes[index]), int(lasts[index])
+        assert hit.cells is not None
+        starts[first:last] = hit.cells[0]
+        ends[first:last] = hit.cells[1]
+    return starts, ends
 
 
 def _groups(data: bytes, hits: Sequence[Hit], context: int | None) -> Iterator[Sequence[Hit]]:
@@ -289,7 +351,7 @@ def _around(data: bytes, first: int, last: int, context: int) -> tuple[int, int]
 _CONTROL: Final = np.array([(char < 0x20 and char not in b"\t\n\v\f\r") or char == 0x7F for char in range(256)])
 
 
-def _folded(kind: str, data: bytes, starts: Positions, ends: Positions, budget: Budget) -> Decoded | None:
+def _folded(kind: str, data: bytes, starts: Positions, ends: Positions) -> Decoded | None:
     """Decoded bytes folded like any text."""
     wall = starts < 0
     array = np.frombuffer(data, np.uint8)
@@ -298,18 +360,18 @@ def _folded(kind: str, data: bytes, starts: Positions, ends: Positions, budget: 
         array, starts, ends, wall = array[~gone], starts[~gone], ends[~gone], wall[~gone]
         data = array.tobytes()
     if not data.isascii():
-        if not budget.take(3 * len(data)):  # folding it takes longer than all else
-            return None
-        text = data.decode("utf-8", "surrogateescape")
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        codes = codes_of(data.decode("utf-8", "surrogateescape"))
         broken = (codes >= 0xD800) & (codes < 0xE000)
         width = 1 + (codes >= 0x80) + ((codes >= 0x800) & ~broken) + (codes >= 0x10000) - broken
         first = np.cumsum(width) - width
-        pieces = [b"\0" if char == "\0" else fold_bytes(char) for char in text]
-        long = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        # a NUL, and there are none but in walls, would be gone
+        walls = codes == 0
+        data, long = fold_codes(np.where(walls, np.uint32(0x0A), codes))
+        array = np.frombuffer(data, np.uint8).copy()
+        array[(np.cumsum(long, dtype=np.int64) - long)[walls]] = 0
+        data = array.tobytes()
         starts = np.repeat(starts[first], long)
         ends = np.repeat(ends[first + width - 1], long)
-        data = b"".join(pieces)
     return Decoded(kind, data, starts, ends) if data else None
 
 
@@ -372,7 +434,10 @@ def _inflated(packed: bytes) -> bytes:
 
 
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-_BLOB_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{16,}")
+_BLOB_RUN: Final = _re2(rb"[A-Za-z0-9+/_-]{16,}")
+_NOT_IN_WORDS: Final = _UPPER + _DIGITS + b"+"
+_PROBED: Final = 64  # characters of a blob that are decoded to see whether it is worth it
+
 _NEXT_LINE: Final = re.compile(rb"[\r\n]{1,2}[\t >]{0,8}[A-Za-z0-9+/_-]+(?![^\s\x00=])")
 
 
@@ -393,37 +458,60 @@ _IN_BASE32: Final = _members(_LOWER + _UPPER + b"234567")
 _IN_HEX: Final = _members(b"0123456789abcdefABCDEF")
 
 
-def _base64_at(data: bytes, where: Positions, start: int, end: int, shifts: int) -> Hit | None:
-    chars = bytes(np.frombuffer(data, np.uint8)[where]).translate(_URL_SAFE)
+def _base64_at(data: bytes, start: int, end: int, finish: int, shifts: int) -> Hit | None:
+    """Base64 from `start` to `end`, with padding to `finish`."""
+    probe = data[start : min(start + _PROBED + 8, end)].translate(_URL_SAFE, b"\r\n\t >")
     for shift in range(shifts):
-        run = chars[shift:]
-        cut = len(run) % 4
-        run = run[:-1] if cut == 1 else run + b"=" * (-len(run) % 4)
+        head = probe[shift : shift + _PROBED]
+        try:
+            plain = binascii.a2b_base64(head[: len(head) // 4 * 4])
+        except binascii.Error:
+            continue
+        if not _worth(plain):
+            continue
+        where = _positions(data, start, end, _IN_BASE64)[shift:]
+        run = bytes(np.frombuffer(data, np.uint8)[where]).translate(_URL_SAFE)
+        odd = len(run) % 4
+        run = run[:-1] if odd == 1 else run + b"=" * (-len(run) % 4)
         try:
             plain = binascii.a2b_base64(run)
         except binascii.Error:
             continue
-        hit = _text_of(plain, where[shift:], 6, int(where[shift]), end)
+        hit = _text_of(plain, where, 6, int(where[0]), finish)
         if hit:
             return hit
     return None
 
 
-_MIXED: Final = (b"AaA", b"a0A", b"A0a", b"aAaaA", b"aA0", b"0Aa")
+def _worth(head: bytes) -> bool:
+    """Whether bytes may be the beginning of text, of UTF-16 or of what is compressed."""
+    good = len(head.translate(None, _NOT_TEXT))
+    if good * 4 >= len(head) * 3 or head[:2] == b"\x1f\x8b" or head[:1] == b"\x78" or head.count(0) * 4 > len(head):
+        return True
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3
+    return True
+
+
 _BLOB_WORD: Final = re.compile(rb"[A-Za-z0-9+/_=-]+")
 
 
 def _base64(text: _Text) -> list[Hit]:
     data = text.data
     hits: list[Hit] = []
-    if text.long_word:
-        runs = [run.span() for run in _BLOB_RUN.finditer(data)]
+    if _ON_BLOB.search(text.classes):
+        runs = text.found(_BLOB_RUN, data)
         # a word glued to the front shifts the bits; trying all shifts is worth it only for a few runs
-        shifts = 4 if len(runs) <= 512 else 1
+        shifts = 4 if len(runs) <= 256 else 1
         index = 0
-        while index < len(runs) and index < _HITS:
+        while index < len(runs):
             start, end = runs[index]
             index += 1
+            # long words, names in code and paths have hardly a capital or a digit
+            if (len(data[start:end].translate(None, _LOWER + b"_-/"))) * 8 < min(end - start, 256):
+                continue
             # lines of one block
             while end - start >= 40 and (line := _NEXT_LINE.match(data, end)):
                 end = line.end()
@@ -432,13 +520,13 @@ def _base64(text: _Text) -> list[Hit]:
             padded = end
             while padded < len(data) and padded < end + 2 and data[padded] == 0x3D:
                 padded += 1
-            padded = min(padded, start + _BLOB_READ)
-            end = min(end, padded)
-            hit = _base64_at(data, _positions(data, start, end, _IN_BASE64), start, padded, shifts)
+            stop = min(padded, start + _BLOB_READ)
+            hit = _base64_at(data, start, min(end, stop), stop, shifts)
             if hit:
                 hits.append(hit)
-    if text.classes.count(b"aA") >= 2 and sum(map(text.classes.count, _MIXED)) >= 3:
-        for start, end in _mixed(data)[:64]:
+                text.left_out(stop, padded)
+    if _MIXED_RUN.search(text.classes):
+        for start, end in _mixed(text)[:64]:
             hits += _pieced(data, hits, start, end)
         hits.sort(key=lambda hit: hit.start)
     return hits
@@ -447,9 +535,11 @@ def _base64(text: _Text) -> list[Hit]:
 _MIXED_RUN: Final = _re2(rb"AaA|a0A|A0a|aA0|0Aa|aAaaA")
 
 
-def _mixed(data: bytes) -> list[tuple[int, int]]:
+def _mixed(text: _Text) -> list[tuple[int, int]]:
     """Where letters and digits are mixed as only chance mixes them: three times within two words or so."""
-    places = [start for start, _ in _found(_MIXED_RUN, data.translate(_CLASSES))]
+    data = text.data
+    classes = text.classes if len(text.classes) == len(data) else data.translate(_CLASSES)
+    places = [start for start, _ in text.found(_MIXED_RUN, classes)]
     found: list[tuple[int, int]] = []
     for index in range(2, len(places)):
         if places[index] - places[index - 2] <= 64:
@@ -531,11 +621,11 @@ _BASE32_RUN: Final = _re2(rb"(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}")
 
 def _base32(text: _Text) -> list[Hit]:
     data = text.data
-    if not text.long_word:
-        return []
     hits = []
-    for run in _found(_BASE32_RUN, data):
-        start, end = run[0], min(run[1], run[0] + _BLOB_READ)
+    for start, end in text.found(_BASE32_RUN, data):
+        if not _worth(_unbase32(data[start : start + 32].upper())):
+            continue
+        whole, end = end, min(end, start + _BLOB_READ)
         where = _positions(data, start, end, _IN_BASE32)
         chars = bytes(np.frombuffer(data, np.uint8)[where]).upper()
         while len(chars) % 8 in (1, 3, 6):
@@ -543,6 +633,7 @@ def _base32(text: _Text) -> list[Hit]:
         plain = _unbase32(chars)
         hit = _text_of(plain, where, 5, start, end)
         if hit:
+            text.left_out(end, whole)
             hits.append(hit)
     return hits
 
@@ -565,27 +656,21 @@ _HEX_PREFIX: Final = re.compile(rb"0[xX]")
 
 def _hex(text: _Text) -> list[Hit]:
     data = text.data
-    numbers = text.numbers
-    if b"dh" in numbers or b"hd" in numbers:
-        numbers = numbers.replace(b"h", b"d")
-    if (
-        b"d" * 16 not in numbers
-        and b"dd dd dd dd dd dd" not in numbers
-        and b"dd  dd  dd  dd  dd" not in numbers
-        and data.count(b"0x") < 4
-    ):
-        return []
     hits = []
-    for start, end in _found(_HEX_RUN, data):
-        end = min(end, start + _BLOB_READ)
-        end = start + len(data[start:end].rstrip(b" ,:;-\n\r"))
-        blank = _HEX_PREFIX.sub(b"  ", data[start:end])
-        where = _positions(blank, 0, len(blank), _IN_HEX) + np.int32(start)
+    for start, end in text.found(_HEX_RUN, data):
+        whole, end = end, min(end, start + _BLOB_READ)
+        blank = data[start:end].rstrip(b" ,:;-\n\r")
+        end = start + len(blank)
+        if b"0x" in blank or b"0X" in blank:
+            blank = _HEX_PREFIX.sub(b"  ", blank)
         chars = blank.translate(None, b" ,:;-\n\r")
-        chars = chars[: len(chars) // 2 * 2]
-        hit = _text_of(bytes.fromhex(chars.decode("ascii")), where, 4, start, end)
-        if hit:
-            hits.append(hit)
+        plain = bytes.fromhex(chars[: len(chars) // 2 * 2].decode("ascii"))
+        if _worth(plain[:_PROBED]):
+            where = _positions(blank, 0, len(blank), _IN_HEX) + np.int32(start)
+            hit = _text_of(plain, where, 4, start, end)
+            if hit:
+                text.left_out(start + _BLOB_READ, whole)
+                hits.append(hit)
     return hits
 
 
@@ -595,11 +680,8 @@ _DIGIT_RUN: Final = re.compile(rb"[0-9]+")
 
 def _codes(text: _Text) -> list[Hit]:
     """Numbers of characters: decimal or octal."""
-    numbers = text.numbers
-    if not any(run in numbers for run in (b"ddd ddd ddd", b"dd dd dd dd dd dd", b"ddd  ddd  ddd", b"dd ddd ddd")):
-        return []
     hits = []
-    for start, end in _pieces(_CODES_RUN, text.data):
+    for start, end in text.pieces(_CODES_RUN):
         runs = [run.span() for run in _DIGIT_RUN.finditer(text.data, start, end)]
         for base in (10, 8):
             try:
@@ -617,14 +699,11 @@ def _codes(text: _Text) -> list[Hit]:
 
 _BINARY_RUN: Final = _re2(rb"[01]{7,8}(?:[ ,;:\n\r]{0,3}[01]{7,8}){2,}")
 _IN_BINARY: Final = _members(b"01")
-_BINARY: Final = bytes(0x62 if char in b"01" else 0x20 for char in range(256))
 
 
 def _binary(text: _Text) -> list[Hit]:
-    if b"011" not in text.data or b"bbbbbbb" not in text.data.translate(_BINARY):
-        return []
     hits = []
-    for start, end in _pieces(_BINARY_RUN, text.data):
+    for start, end in text.pieces(_BINARY_RUN):
         runs = [last - first for first, last in (run.span() for run in _DIGIT_RUN.finditer(text.data, start, end))]
         width = 7 if set(runs) == {7} else 8
         where = _positions(text.data, start, end, _IN_BINARY)
@@ -650,12 +729,8 @@ _MORSE: Final = dict(zip(_MORSE_SIGNS.split(), b"abcdefghijklmnopqrstuvwxyz01234
 
 def _morse(text: _Text) -> list[Hit]:
     data = text.data
-    if b". ." not in text.classes and b". /" not in text.classes and b". *" not in text.classes:
-        return []
-    if data.count(b"-.") + data.count(b".-") + data.count(b"._") + data.count(b"_.") + data.count(b"-*") < 3:
-        return []
     hits = []
-    for start, end in _pieces(_MORSE_RUN, data):
+    for start, end in text.pieces(_MORSE_RUN):
         plain = bytearray()
         starts: list[int] = []
         ends: list[int] = []
@@ -684,43 +759,74 @@ def _morse(text: _Text) -> list[Hit]:
 # -- escapes, in their place
 
 _PERCENT_RUN: Final = _re2(rb"(?:%[0-9A-Fa-f]{2})+")
+# letters and digits, which no address needs to write so; a percent sign itself; words; other alphabets
+_ON_PERCENT: Final = _re2(
+    rb"%(?:3[0-9]|4[1-9A-Fa-f]|[57][0-9Aa]|6[1-9A-Fa-f]|[57][1-9]|25[2-7])"
+    rb"|[A-Za-z](?:%20[A-Za-z]+){3}|(?:%[89A-Fa-f][0-9A-Fa-f]){6}"
+)
 _QUOTED_RUN: Final = _re2(rb"(?:=[0-9A-Fa-f]{2}|=\r?\n)+")
+_ON_QUOTED: Final = _re2(
+    rb"(?:=[2-7][0-9A-Fa-f]){2}|[A-Za-z]=\r?\n[A-Za-z]|[A-Za-z](?:=[89A-F][0-9A-F]){2}|[A-Za-z](?:=20[A-Za-z]+){3}"
+    rb"|[a-z]=[67][0-9A-F][a-z]{1,20}(?:[ ,.][a-z]{0,20}){0,3}=[67][0-9A-F][a-z]"
+)
 
 
 def _percent(text: _Text) -> list[Hit]:
-    if text.data.count(b"%") < 3:
+    if _ON_PERCENT.search(text.data) is None:
         return []
     return [
         Hit(start, end, bytes.fromhex(text.data[start:end].replace(b"%", b"").decode("ascii")))
-        for start, end in _found(_PERCENT_RUN, text.data)
+        for start, end in text.found(_PERCENT_RUN, text.data)
     ]
 
 
 def _quoted_printable(text: _Text) -> list[Hit]:
-    if text.data.count(b"=") < 3:
+    if _ON_QUOTED.search(text.data) is None:
         return []
     hits = []
-    for start, end in _found(_QUOTED_RUN, text.data):
+    for start, end in text.found(_QUOTED_RUN, text.data):
         digits = b"".join(text.data[start:end].replace(b"=", b"").split())
         hits.append(Hit(start, end, bytes.fromhex(digits.decode("ascii"))))
-    return hits if len(hits) > 2 or any(len(hit.data) > 2 for hit in hits) else []
+    return hits
 
 
-_ENTITY: Final = _re2(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]+);?")
+_ENTITY: Final = _re2(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
+_ORDINARY: Final = frozenset(("&amp;", "&lt;", "&gt;", "&quot;", "&apos;", "&#39;", "&#34;", "&#x27;", "&nbsp;"))
 
 
 def _entities(text: _Text) -> list[Hit]:
-    if b"&" not in text.data:
-        return []
+    data = text.data
     hits = []
-    for start, end in _found(_ENTITY, text.data):
-        written = text.data[start:end].decode("ascii")
-        if not written.endswith(";") and written[1] != "#":
+    known: dict[str, bytes] = {}
+    fires = False
+    for start, end in text.found(_ENTITY, data):
+        written = data[start:end].decode("ascii")
+        plain = known.get(written)
+        if plain is None:
+            named = written[1] != "#"
+            value = html.unescape(written) if not named or written.endswith(";") else written
+            plain = known[written] = b"" if value == written else value.encode("utf-8", "replace")
+        if not plain:
             continue
-        plain = html.unescape(written)
-        if plain != written:
-            hits.append(Hit(start, end, plain.encode("utf-8", "replace")))
-    return hits
+        hits.append(Hit(start, end, plain))
+        if not fires:
+            fires = _tells(data, start, end, written, plain)
+    return hits if fires else []
+
+
+def _tells(data: bytes, start: int, end: int, written: str, plain: bytes) -> bool:
+    """Whether this is not what anybody has to write so."""
+    left = start > 0 and _word_byte(data[start - 1])
+    right = end < len(data) and _word_byte(data[end])
+    if plain.isalnum():
+        return True
+    if plain == b"&":  # an entity, written as one
+        return data[end : end + 1] == b"#" or (right and b";" in data[end + 2 : end + 8])
+    if plain == b"<":  # a tag
+        return data[end : end + 1] in (b"/", b"!", b"|") or (right and data.find(b"&gt;", end, end + 64) >= 0)
+    if plain[0] >= 0x80:
+        return left and right and written not in ("&rsquo;", "&#8217;", "&#x2019;")
+    return left and right and written not in _ORDINARY
 
 
 _ESCAPE: Final = _re2(
@@ -730,12 +836,19 @@ _ESCAPE: Final = _re2(
 _SIMPLE: Final = {b"n": b"\n", b"r": b"\n", b"t": b"\t", b"b": b"", b"f": b"\n", b"v": b"\n"}
 
 
+# letters and spaces, which nobody needs to write so; letters of other alphabets; the break of a line before a word
+_ON_ESCAPES: Final = _re2(
+    rb"\\(?:u\{?0{0,2}[2-7][0-9A-Fa-f]\}?|u00(?:20|[4-7][0-9A-Fa-f])|U000|x\{?(?:20|[4-7][0-9A-Fa-f])"
+    rb"|0[46][0-7]|1[0-7]{2}|N\{|[nrt]+[A-Za-z])|[A-Za-z\x80-\xff]\\u[0-9A-Fa-f]{4}|(?:\\u[0-9A-Fa-f]{4}){4}|\\\\[nrtux]"
+)
+
+
 def _escapes(text: _Text) -> list[Hit]:
-    if text.data.count(b"\\") < 2:
+    if _ON_ESCAPES.search(text.data) is None:
         return []
     hits: list[Hit] = []
     units: list[tuple[int, int, int | bytes]] = []
-    for start, end in _found(_ESCAPE, text.data):
+    for start, end in text.found(_ESCAPE, text.data):
         units.append((start, end, _escaped(text.data[start + 1 : end])))
     index = 0
     while index < len(units):
@@ -779,57 +892,38 @@ def _named(name: str) -> int:
 
 # -- letters, in their place
 
-_SPACED_CLASSES: Final = bytes.maketrans(b"A.?/*$0", b"a    aa")
-_GAP: Final = 6  # bytes between two letters, at most
+_LETTER: Final = rb"(?:[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3})"
+_NO_LETTER: Final = rb"[^A-Za-z0-9@$!\x80-\xff\x00]"
+# a gap has up to six bytes
+_SPACED_RUN: Final = _re2(b"(?:^|N)L(?:N{1,6}L){3,}".replace(b"N", _NO_LETTER).replace(b"L", _LETTER))
+_SPACED_LETTER: Final = re.compile(rb"[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3}")
 
 
-def _isolated(data: bytes, classes: bytes) -> Iterator[list[tuple[int, int]]]:
+def _isolated(text: _Text) -> Iterator[list[tuple[int, int]]]:
     """Runs of four and more letters that each stand alone: where they begin and end."""
-    letters = np.frombuffer(classes, np.uint8) == 0x61
-    alone = letters.copy()
-    alone[1:] &= ~letters[:-1]
-    alone[:-1] &= ~letters[1:]
-    at = np.flatnonzero(alone)
-    if len(at) < 4:
-        return
-    before = np.cumsum(letters)
-    apart = (np.diff(at) > _GAP + 1) | (np.diff(before[at]) != 1)
-    bounds = np.concatenate(([0], np.flatnonzero(apart) + 1, [len(at)]))
-    long = np.flatnonzero(np.diff(bounds) >= 4)
-    array = np.frombuffer(data, np.uint8)
-    leads = None if data.isascii() else np.append(np.flatnonzero((array & 0xC0) != 0x80), len(data))
-    left = _NUMBERS_READ // 3
-    for run in long[:_HITS]:
-        everything = at[bounds[run] : bounds[run + 1]][: max(left, 0)]
-        left -= len(everything)
-        # a very long run in parts, so that as much as is read at all is read of it
+    data = text.data
+    for start, end in text.pieces(_SPACED_RUN):
+        everything = [letter.span() for letter in _SPACED_LETTER.finditer(data, start, end)]
+        # the last may be the first of a word
+        if end < len(data) and (data[end] >= 0x80 or data[end : end + 1].isalnum() or data[end] in b"@$!"):
+            everything.pop()
+        # a very long run in parts, as each is cut into words for itself
         for first in range(0, len(everything), _LETTERS_CUT):
-            where = everything[first : first + _LETTERS_CUT]
-            if len(where) < 4:
-                break
-            if leads is None:
-                yield [(place, place + 1) for place in where.tolist()]
-            else:
-                yield list(zip(leads[where].tolist(), leads[where + 1].tolist(), strict=True))
-        if left <= 0:
-            return
+            places = everything[first : first + _LETTERS_CUT]
+            if len(places) >= 4:
+                yield places
 
 
 def _spaced(text: _Text) -> list[Hit]:
     """Letters with something between each and the next."""
     data = text.data
-    classes = text.classes.translate(_SPACED_CLASSES)
-    if b" a a a " not in classes and not classes.startswith(b"a a a a") and b"  a  a  a  " not in classes:
-        return []
     hits: list[Hit] = []
     cuts = 0
-    for places in _isolated(data, classes):
+    for places in _isolated(text):
         signs = sum(data[first] < 0x41 for first, _ in places)
-        if signs * 2 > len(places):
+        if signs * 2 > len(places) or len({data[first:last].lower() for first, last in places}) < 4:
             continue
         gaps = [data[left[1] : right[0]] for left, right in pairwise(places)]
-        if any(b"\0" in gap for gap in gaps):
-            continue
         usual = Counter(gaps).most_common(1)[0][0]
         words: list[list[tuple[int, int]]] = [[places[0]]]
         for gap, place in zip(gaps, places[1:], strict=True):
@@ -852,8 +946,14 @@ def _spaced(text: _Text) -> list[Hit]:
                 if at < len(places):
                     cut.append(places[at:])
                 words = cut
-        hits.append(_word_hit(data, words))
+        if len(places) >= 6 or any(_is_known(data, word) for word in words):
+            hits.append(_word_hit(data, words))
     return hits
+
+
+def _is_known(data: bytes, word: Sequence[tuple[int, int]]) -> bool:
+    letters = b"".join(data[first:last] for first, last in word)
+    return len(letters) >= 4 and letters.isascii() and letters.decode("ascii").lower() in KNOWN
 
 
 def _word_byte(char: int) -> bool:
@@ -908,64 +1008,78 @@ def _segmented(letters: str) -> list[int]:
 
 
 _SPLIT: Final = _re2(rb"[A-Za-z]+(?:(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]+)+")
+_SPLIT_THRICE: Final = _re2(
+    rb"[A-Za-z]+(?:(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]{1,3}){1,6}(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]+"
+)
 _SPLIT_BY_SPACE: Final = _re2(rb"[A-Za-z]+(?: [A-Za-z]+)+")
 _LETTER_RUN: Final = re.compile(rb"[A-Za-z]+")
 
 
 def _split(text: _Text) -> list[Hit]:
     """Words cut by a hyphen, a dot, a space or the like."""
-    hits: list[Hit] = []
-    cut = _told(text, _CUT_BY_SPACE)
-    classes = text.classes
-    if cut or (
-        (b"a.a" in classes or b"A.A" in classes)
-        and any(gap in classes for gap in (b"a.aa.a", b"a.aaa.a", b"a.aaaa.a", b"a.a.a", b"A.AA.A", b"A.AAA.A"))
-    ):
-        hits += _put_together(text.data, _SPLIT)
-    for start, end in _regions(text.data, cut, 256, whole=512):
-        hits += _put_together(text.data, _SPLIT_BY_SPACE, start, end)
-    hits.sort(key=lambda hit: (hit.start, -hit.end))
-    return [hit for index, hit in enumerate(hits) if not index or hits[index - 1].end <= hit.start]
+    found: list[tuple[Hit, bool]] = []
+    if _ON_SPLIT.search(text.classes):
+        found += _put_together(text, _SPLIT_THRICE)
+    for start, end in _regions(text.data, _told(text, _CUT_BY_SPACE), 256, whole=512):
+        found += _put_together(text, _SPLIT, start, end)
+        found += _put_together(text, _SPLIT_BY_SPACE, start, end)
+    return _apart(hit for hit, _ in found) if any(sure for _, sure in found) else []
 
 
-def _put_together(data: bytes, pattern: Any, first: int = 0, last: int | None = None) -> list[Hit]:
-    """Neighbouring fragments that make a known word."""
-    hits: list[Hit] = []
-    for start, end in _found(pattern, data, first, last):
+def _put_together(text: _Text, pattern: Any, first: int = 0, last: int | None = None) -> list[tuple[Hit, bool]]:
+    """Neighbouring fragments that make a known word, and whether they are no words themselves: not pass-word, out/put."""
+    data = text.data
+    hits: list[tuple[Hit, bool]] = []
+    for start, end in text.found(pattern, data, first, last):
         parts = [part.span() for part in _LETTER_RUN.finditer(data, start, end)]
         index = 0
         while index < len(parts):
-            best = index
+            best, sure = index, False
+            letters = data[slice(*parts[index])]
+            words = letters.decode("ascii").lower() in KNOWN
             for other in range(index + 1, min(index + 8, len(parts))):
-                letters = b"".join(data[begin:finish] for begin, finish in parts[index : other + 1])
+                part = data[slice(*parts[other])]
+                letters += part
+                words = words and part.decode("ascii").lower() in KNOWN
                 if len(letters) > LONGEST:
                     break
                 if len(letters) >= 4 and letters.decode("ascii").lower() in KNOWN:
-                    best = other
+                    best, sure = other, not words
             if best > index:
                 cells = [(at, at + 1) for begin, finish in parts[index : best + 1] for at in range(begin, finish)]
                 letters = bytes(data[at] for at, _ in cells)
-                hits.append(
-                    Hit(
-                        parts[index][0],
-                        parts[best][1],
-                        letters,
-                        ([begin for begin, _ in cells], [finish for _, finish in cells]),
-                    )
-                )
+                places = ([begin for begin, _ in cells], [finish for _, finish in cells])
+                hits.append((Hit(parts[index][0], parts[best][1], letters, places), sure))
             index = best + 1
     return hits
 
 
 _TAG: Final = _re2(rb"(?:</?[A-Za-z][^<>\x00]*>)+")
+_ON_MARKUP: Final = _re2(
+    rb"[A-Za-z0-9\x80-\xff](?:</?[A-Za-z][^<>\x00]*>|<!--[^<>\x00]*-->)+[A-Za-z0-9\x80-\xff]|[A-Za-z\x80-\xff]<!--"
+)
+_TAG_NAME: Final = re.compile(rb"<(/?)([A-Za-z][A-Za-z0-9]{0,15})")
+_INLINE: Final = frozenset(b"a b i u em strong span font s sub sup small big code mark wbr tt ins del q".split())
+_PARTING: Final = frozenset(
+    b"p div br hr h1 h2 h3 h4 h5 h6 li ul ol dl dt dd table thead tbody tfoot tr td th section header footer nav main"
+    b" article aside form option select label button body head html title meta pre blockquote figure figcaption".split()
+)
+
+
+def _within_word(chain_of_tags: bytes) -> bool:
+    """Whether such tags may stand in a word: not those that part words, and of unknown ones only one."""
+    names = [(close, name.lower()) for close, name in _TAG_NAME.findall(chain_of_tags[:512])]
+    if any(name in _PARTING for _, name in names):
+        return False
+    return len(names) < 2 or all(name in _INLINE for _, name in names)
 
 
 def _markup(text: _Text) -> list[Hit]:
     """Tags and comments inside words."""
     data = text.data
-    if b"<" not in data:
+    if _ON_MARKUP.search(data) is None:
         return []
-    places = _found(_TAG, data)
+    places = text.found(_TAG, data)
     at = data.find(b"<!--")
     while at >= 0 and len(places) < 2 * _HITS:
         end = data.find(b"-->", at + 2)
@@ -982,27 +1096,32 @@ def _markup(text: _Text) -> list[Hit]:
     return [
         Hit(start, end, b"")
         for start, end in merged
-        if start and end < len(data) and _word_byte(data[start - 1]) and _word_byte(data[end])
+        if start
+        and end < len(data)
+        and _word_byte(data[start - 1])
+        and _word_byte(data[end])
+        and _within_word(data[start:end])
     ]
 
 
 _EMPHASISED: Final = _re2(rb"[*~`\\]{1,3}|\b_{1,2}|_{1,2}\b|\[|\]\([^()\s\x00]*\)")
 
 
-_INSIDE: Final = tuple(
-    left + b"*" * width + right for width in (1, 2, 3) for left in (b"a", b"A") for right in (b"a", b"A")
+# a pair of markers in a word, or one in two words near each other: `a*b` alone is a product
+_ON_EMPHASIS: Final = _re2(
+    rb"[A-Za-z](?:[*~`]{1,3}|\\)[A-Za-z]{1,16}(?:[*~`]{1,3}|\\)[A-Za-z]"
+    rb"|[a-z]{2}[*~`]{1,3}[a-z]{2,16}(?: [a-z]{1,16}){0,3} [a-z]{2,16}[*~`]{1,3}[a-z]{2}"
 )
 
 
 def _emphasis(text: _Text) -> list[Hit]:
     """Emphasis and backslashes inside words."""
-    classes = text.classes
-    if b"*" not in classes or not any(inside in classes for inside in _INSIDE):
+    if _ON_EMPHASIS.search(text.data) is None:
         return []
     data = text.data
     hits: list[Hit] = []
     inside = False
-    for start, end in _found(_EMPHASISED, data):
+    for start, end in text.found(_EMPHASISED, data):
         left = start > 0 and _word_byte(data[start - 1])
         right = end < len(data) and _word_byte(data[end])
         inside = inside or (left and right and data[start] != 0x5F)
@@ -1014,36 +1133,40 @@ def _emphasis(text: _Text) -> list[Hit]:
 _LEET: Final = bytes.maketrans(b"01345789@$!|+", b"oieastbgasiit")
 _LEET_L: Final = bytes.maketrans(b"01345789@$!|+", b"oleastbgasllt")
 _LEET_TOKEN: Final = _re2(
-    rb"[A-Za-z0134578@$!|+9]*(?:[A-Za-z][0134578@$!|+9]|[0134578@$|+9!][A-Za-z])[A-Za-z0134578@$!|+9]*"
+    rb"(?:^|[\s\"'(\[{>*`:,-])"
+    rb"(?:[A-Za-z0134578@$!|+9]?[a-z0134578@$!|+9]*(?:[a-z][0134578@$!|+9]|[0134578@$|+9!][a-z])[a-z0134578@$!|+9]*"
+    rb"|[A-Z0134578@$!|+9]*(?:[A-Z][0134578@$!|+9]|[0134578@$|+9!][A-Z])[A-Z0134578@$!|+9]*)"
 )
-_LEET_CLASSES: Final = bytes.maketrans(b"A$", b"a0")
+_NEAR_LEET: Final = 64  # bytes within which other words are written so
 
 
 def _leetspeak(text: _Text) -> list[Hit]:
-    classes = text.classes
-    if b"$" in classes or b"A" in classes:
-        classes = classes.translate(_LEET_CLASSES)
-    if b"a0a" not in classes and b"0aa" not in classes and b"a00" not in classes:
-        return []
     hits: list[Hit] = []
     known = 0
-    for start, end in _found(_LEET_TOKEN, text.data):
-        word = text.data[start:end]
-        stripped = word.rstrip(b"!|+")
-        if end < len(text.data) and _word_byte(text.data[end]):
+    strong: list[int] = []
+    fires = False
+    data = text.data
+    for start, end in text.found(_LEET_TOKEN, data):
+        word = data[start:end]
+        bare = word.lstrip(b" \t\n\r\f\v\"'([{>*`:,-")
+        start = end - len(bare)
+        if end < len(data) and _word_byte(data[end]):
             continue
-        if start and _word_byte(text.data[start - 1]):
-            continue
-        word = stripped
+        word = bare.rstrip(b"!|+")
         end = start + len(word)
         letters = len(word) - len(word.translate(None, _LOWER + _UPPER))
         # a bare number in a word is a version or an identifier
-        if not 1 < len(word) <= 32 or not letters or not (word.islower() or word.isupper() or word[1:].islower()):
+        if not 1 < len(word) <= 32 or not letters or letters == len(word):
             continue
         plain, sure = _unleeted(word)
         known += sure
+        # one word of attacks, two others, or four near each other whatever they mean
+        fires = fires or (sure and len(plain) >= 5) or known >= 2
+        if len(word) >= 4 and letters * 2 >= len(word) and word[:1].isalnum() and not word.strip(_DIGITS).isalpha():
+            strong.append(start)
+            fires = fires or (len(strong) >= 4 and start - strong[-4] <= 4 * _NEAR_LEET)
         hits.append(Hit(start, end, plain))
-    return hits if known >= 1 or len(hits) >= 4 else []
+    return hits if fires else []
 
 
 def _unleeted(word: bytes) -> tuple[bytes, bool]:
@@ -1172,7 +1295,8 @@ def _each_reversed(text: _Text) -> list[Hit]:
 def _reordered(text: _Text) -> list[Hit]:
     """Words in reverse order."""
     hits = []
-    for start, end in _regions(text.data, _told(text, _UNORDERED), 512):
+    told = [hit for hit in _told(text, _UNORDERED) if not _word_byte((text.data[hit[1] : hit[1] + 1] or b" ")[0])]
+    for start, end in _regions(text.data, told, 512):
         words = [word.span() for word in _WORD_RUN.finditer(text.data, start, end)]
         plain = bytearray()
         starts: list[int] = []
@@ -1248,45 +1372,32 @@ def _pig_latin(text: _Text) -> list[Hit]:
     return hits
 
 
-def _pieces(pattern: Any, data: bytes) -> Iterator[tuple[int, int]]:
-    """The same, as much of them as is worth taking apart number by number."""
-    left = _NUMBERS_READ
-    for start, end in _found(pattern, data):
-        if left <= 0:
-            return
-        cut = data.rfind(b" ", start, start + left) if end - start > left else end
-        left -= end - start
-        yield start, cut if cut > start else min(end, start + _NUMBERS_READ)
-
-
-def _found(pattern: Any, data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-    """Where an RE2 pattern matches, up to the limit of pieces."""
-    return [match.span() for match in islice(pattern.finditer(data, start, len(data) if end is None else end), _HITS)]
-
-
-# name, decoder, whether it is read in its place, whether it may be done several times
-_DECODERS: Final[tuple[tuple[str, Callable[[_Text], list[Hit]], bool, bool], ...]] = (
-    ("base64", _base64, False, True),
-    ("base32", _base32, False, True),
-    ("hex", _hex, False, True),
-    ("codes", _codes, False, False),
-    ("binary", _binary, False, False),
-    ("morse", _morse, False, False),
-    ("percent", _percent, True, True),
-    ("quoted-printable", _quoted_printable, True, False),
-    ("html", _entities, True, True),
-    ("escapes", _escapes, True, True),
-    ("markup", _markup, True, False),
-    ("emphasis", _emphasis, True, False),
-    ("letters", _spaced, True, False),
-    ("split", _split, True, False),
-    ("leetspeak", _leetspeak, True, False),
-    ("reversed", _reversed, False, False),
-    ("words-reversed", _each_reversed, True, False),
-    ("order-reversed", _reordered, False, False),
-    ("rot13", lambda text: _caesar(text, thirteen=True), False, False),
-    ("caesar", lambda text: _caesar(text, thirteen=False), False, False),
-    ("atbash", _atbash, False, False),
-    ("pig-latin", _pig_latin, True, False),
+# name, the byte without which there is nothing, decoder: undone together, and as often as they are nested
+_WRITTEN: Final[tuple[tuple[str, bytes, Callable[[_Text], list[Hit]]], ...]] = (
+    ("percent", b"%", _percent),
+    ("html", b"&", _entities),
+    ("escapes", b"\\", _escapes),
+    ("markup", b"<", _markup),
+    ("emphasis", b"", _emphasis),
+    ("quoted-printable", b"=", _quoted_printable),
+)
+# name, trigger (None: telling words), decoder, whether it is read in its place, whether it may be done several times
+_DECODERS: Final[tuple[tuple[str, Any, Callable[[_Text], list[Hit]], bool, bool], ...]] = (
+    ("base64", _ON_BASE64, _base64, False, True),
+    ("base32", _ON_BLOB, _base32, False, True),
+    ("hex", _ON_HEX, _hex, False, True),
+    ("codes", _ON_CODES, _codes, False, False),
+    ("binary", _ON_BINARY, _binary, False, False),
+    ("morse", _ON_MORSE, _morse, False, False),
+    ("letters", _ON_LETTERS, _spaced, True, False),
+    ("split", _ON_SPLIT, _split, True, False),
+    ("leetspeak", _ON_LEET, _leetspeak, True, False),
+    ("reversed", None, _reversed, False, False),
+    ("words-reversed", None, _each_reversed, True, False),
+    ("order-reversed", None, _reordered, False, False),
+    ("rot13", None, lambda text: _caesar(text, thirteen=True), False, False),
+    ("caesar", None, lambda text: _caesar(text, thirteen=False), False, False),
+    ("atbash", None, _atbash, False, False),
+    ("pig-latin", None, _pig_latin, True, False),
 )
 _LETTERWISE: Final = frozenset({"letters", "split"})

@@ -180,18 +180,19 @@ def hidden_runs(looks: Sequence[Look | None]) -> tuple[tuple[int, int, int], ...
         places = [*islice(_tag_runs(seen), _RUNS), *islice(_zero_width(seen), 3 * _RUNS)]
         places += (run.span() for run in seen.runs(_SELECTORS, _RUNS))
         places += (run.span() for run in seen.runs(_OVERRIDES, _RUNS))
-        found += ((index, start, end) for start, end in _merged(places))
+        found += ((index, start, end) for start, end in merged(places))
     return tuple(found[:_RUNS])
 
 
-def _merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
+def merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in order, those that overlap or touch as one."""
+    joined: list[tuple[int, int]] = []
     for start, end in sorted(places):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
-            merged.append((start, end))
-    return merged
+            joined.append((start, end))
+    return joined
 
 
 def _tag_runs(seen: Look) -> Iterator[tuple[int, int]]:

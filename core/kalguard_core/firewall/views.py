@@ -6,7 +6,8 @@ Rules of this file:
 - Every other view is made only where a cheap trigger fires, and holds only the parts of the text where it does,
   with some text around them where that belongs to the sentence. Parts stand between walls.
 - Views of decoded text are read for triggers again, `MAX_DEPTH` deep. All views but the full readings together
-  hold at most `Budget` bytes; what was left out for that is counted in the signal "unread".
+  hold at most `Budget` bytes; what was left out for that, or for a limit of one decoder, is counted in the signal
+  "unread": characters of the messages, each once.
 - Every byte of every view leads to characters of the messages. The NULs of walls are the only NULs.
 """
 
@@ -26,7 +27,7 @@ import numpy as np
 from ..action import Message
 from .decode import WALL, Budget, Decoded, Positions, decodings
 from .fold import Folded, fold
-from .hidden import INVISIBLE, hidden_runs, look, rereadings, signals_of
+from .hidden import INVISIBLE, hidden_runs, look, merged, rereadings, signals_of
 
 MAX_DEPTH: Final = 3  # deeper nesting is not seen in the wild, and each level costs another look for triggers
 _SEAM: Final = 1024  # bytes read on each side of the seam of two messages; no rule or window looks farther
@@ -67,8 +68,8 @@ class Views:
     """All readings of a conversation, the plain one first.
 
     `hidden`: runs of characters that nobody sees and that have no honest use there: (message, start, end), a bounded
-    number of them. `signals`: how many there were, by kind; names as in `hidden.SIGNALS`, and "unread": bytes that
-    looked encoded and were not read, because there were too many.
+    number of them. `signals`: how many there were, by kind; names as in `hidden.SIGNALS`, and "unread":
+    characters that may be encoded and were not read, because there were too many.
     """
 
     views: tuple[View, ...]
@@ -108,21 +109,41 @@ def views(messages: Sequence[Message]) -> Views:
             for read in rereadings(seen, starts[index], budget)
         )
     todo = deque(view for view in found if view.kind not in _FULL or view is plain)
+    unread = _Unread(len(messages))
     while todo:
         view = todo.popleft()
         if view.depth:
             budget.nested -= len(view.data)
             if budget.nested < 0:
-                budget.unread += len(view.data)
+                unread.add(view, [(0, len(view.data))])
                 continue
         for read in decodings(view.data, view.kind, budget):
             new = _derived(view.source, "" if view is plain else view.kind, view.depth, read)
             found.append(new)
             if new.depth < MAX_DEPTH:
                 todo.append(new)
-    if budget.unread:
-        signals = {**signals, "unread": budget.unread}
+        unread.add(view, budget.skipped)
+        budget.skipped.clear()
+    if count := unread.count():
+        signals = {**signals, "unread": count}
     return Views(tuple(found), hidden, MappingProxyType(dict(signals)))
+
+
+class _Unread:
+    """Where the messages look encoded and were not read; each character counts once, whoever left it out."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, messages: int) -> None:
+        self._places: list[list[tuple[int, int]]] = [[] for _ in range(messages)]
+
+    def add(self, view: View, spans: Sequence[tuple[int, int]]) -> None:
+        for first, last in merged(spans):
+            for message, start, end in view.places(first, last):
+                self._places[message].append((start, end))
+
+    def count(self) -> int:
+        return sum(end - start for places in self._places for start, end in merged(places))
 
 
 @dataclass(frozen=True, slots=True)
