@@ -107,24 +107,23 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
     text = _Text(data, budget.skipped)
     done = kind.replace("&", "+").split("+")
     written: list[tuple[str, list[Hit]]] = []
-    for name, byte, decoder in _WRITTEN:
-        if byte in data and (hits := decoder(text)):
+    for index in sorted(_ON_WRITTEN.Match(data) or ()):
+        name, _, decoder = _WRITTEN[index]
+        if hits := decoder(text):
             written.append((name, hits))
     if written:
         hits = written[0][1] if len(written) == 1 else _apart(chain.from_iterable(hits for _, hits in written))
         found = read("&".join(name for name, _ in written), data, hits, budget, _CONTEXT)
         if found is not None:
             yield found
-    gate = _GATE.search(text.classes) is not None
     spaced = False
     for name, trigger, decoder, in_place, again in _DECODERS:
+        if name not in text.fired and not (text.told and (trigger is None or name == "split")):
+            continue
         if (name in done and not again) or (name in _LETTERWISE and not _LETTERWISE.isdisjoint(done)):
             continue
         if name == "split" and spaced:
             continue  # what was spaced letter by letter needs no more putting together
-        fires = trigger is not None and gate and trigger.search(text.classes) is not None
-        if not fires and not (text.told and (trigger is None or name == "split")):
-            continue
         hits = decoder(text)
         if hits:
             spaced = spaced or name == "letters"
@@ -143,14 +142,15 @@ def _apart(hits: Iterable[Hit]) -> list[Hit]:
 
 
 class _Text:
-    """Bytes, the classes of them that triggers look at, and the telling words in them."""
+    """Bytes, the classes of them that triggers look at, the triggers that fired, and the telling words in them."""
 
-    __slots__ = ("classes", "data", "skipped", "told")
+    __slots__ = ("classes", "data", "fired", "skipped", "told")
 
     def __init__(self, data: bytes, skipped: list[tuple[int, int]]) -> None:
         self.data = data
         self.skipped = skipped
         self.classes = data.translate(_CLASSES, _CONTINUATION)
+        self.fired = frozenset(_TRIGGERS[index] for index in _ON_CLASSES.Match(self.classes) or ())
         plain = data.translate(_CUTS_TO_SPACES)
         self.told = [(start, end, plain[start:end].decode("ascii").lower()) for start, end in self._told(plain)]
 
@@ -194,26 +194,20 @@ def _classes(**members: bytes) -> bytes:
     return bytes(table)
 
 
-# Each trigger is a run of classes; the gate matches wherever one of them does, and in no plain prose.
-_SEPARATE: Final = rb"[ .,/?-]"
+# Each trigger is a run of classes; all are looked for at once.
 _ALONE: Final = rb"[^aA0$]{1,6}"
-_ON_LETTERS: Final = _re2(
-    rb"(?:^|[^aA0$])(?:[aA]G[aA0$]G[aA]G[aA0$]|[aA0$]G[aA]G[aA0$]G[aA])(?:[^aA0$]|$)".replace(b"G", _ALONE)
+_ON_LETTERS: Final = rb"(?:^|[^aA0$])(?:[aA]G[aA0$]G[aA]G[aA0$]|[aA0$]G[aA]G[aA0$]G[aA])(?:[^aA0$]|$)".replace(
+    b"G", _ALONE
 )
-_ON_LEET: Final = _re2(rb"[aA][0$]+[aA]|(?:^|[^aA0$])[0$][aA][aA]|[aA]00|[aA]{2}[0$]")
-_ON_MORSE: Final = _re2(rb"[.*-](?:[ /.]{1,5}[.*-]{1,7}){4}")
-_ON_BLOB: Final = _re2(rb"[aA0/-]{16}")
-_ON_BASE64: Final = _re2(rb"[aA0/-]{16}|AaA|[aA0]0A|A0a|0Aa|aAaaA|aA0")
-_ON_HEX: Final = _re2(rb"[aA0]{12}|(?:[aA0]{2}[ ,?-]{1,3}){5}|(?:0a[aA0]{2}[ ,?-]{0,3}){3}")
-_ON_CODES: Final = _re2(rb"0{2,3}(?:[ .,/?*-]{1,3}0{2,3}){4}")
-_ON_BINARY: Final = _re2(rb"0{7}")
-_ON_SPLIT: Final = _re2(rb"[aA][.*/-]{1,3}[aA]{1,3}[.*/-]{1,3}[aA]")
-_GATE: Final = _re2(
-    rb"(?:^|[^aA0$])(?:[aA0$][^aA0$]{1,6}){3}[aA0$](?:[^aA0$]|$)"
-    rb"|[aA][0$]+[aA]|(?:^|[^aA0$])[0$][aA][aA]|[aA]00|[aA]{2}0|[.*-][ /.]{1,5}[.*-]{1,7}[ /.]{1,5}[.*-]"
-    rb"|[aA0/-]{12}|0{7}|AaA|[aA0]0A|A0a|0Aa|aAaaA|(?:[aA0]{2}[ ,?-]{1,3}){5}|0{2,3}(?:[ .,/?*-]{1,3}0{2,3}){4}"
-    rb"|[aA][.*/-]{1,3}[aA]{1,3}[.*/-]{1,3}[aA]"
-)
+_ON_LEET: Final = rb"[aA][0$]+[aA]|(?:^|[^aA0$])[0$][aA][aA]|[aA]00|[aA]{2}[0$]"
+_ON_MORSE: Final = rb"[.*-](?:[ /.]{1,5}[.*-]{1,7}){4}"
+_ON_BLOB: Final = rb"[aA0/-]{16}"
+_ON_MIXED: Final = rb"AaA|a0A|A0a|aA0|0Aa|aAaaA"
+_ON_BASE64: Final = _ON_BLOB + b"|" + _ON_MIXED
+_ON_HEX: Final = rb"[aA0]{12}|(?:[aA0]{2}[ ,?-]{1,3}){5}|(?:0a[aA0]{2}[ ,?-]{0,3}){3}"
+_ON_CODES: Final = rb"0{2,3}(?:[ .,/?*-]{1,3}0{2,3}){4}"
+_ON_BINARY: Final = rb"0{7}"
+_ON_SPLIT: Final = rb"[aA][.*/-]{1,3}[aA]{1,3}[.*/-]{1,3}[aA]"
 _CUTS_TO_SPACES: Final = bytes.maketrans(b"-_.*~`|^'/\\", b" " * 11)
 _CLASS_NAMES: Final = {
     "lower": "a",
@@ -435,7 +429,6 @@ def _inflated(packed: bytes) -> bytes:
 
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _BLOB_RUN: Final = _re2(rb"[A-Za-z0-9+/_-]{16,}")
-_NOT_IN_WORDS: Final = _UPPER + _DIGITS + b"+"
 _PROBED: Final = 64  # characters of a blob that are decoded to see whether it is worth it
 
 _NEXT_LINE: Final = re.compile(rb"[\r\n]{1,2}[\t >]{0,8}[A-Za-z0-9+/_-]+(?![^\s\x00=])")
@@ -501,7 +494,7 @@ _BLOB_WORD: Final = re.compile(rb"[A-Za-z0-9+/_=-]+")
 def _base64(text: _Text) -> list[Hit]:
     data = text.data
     hits: list[Hit] = []
-    if _ON_BLOB.search(text.classes):
+    if "base32" in text.fired:
         runs = text.found(_BLOB_RUN, data)
         # a word glued to the front shifts the bits; trying all shifts is worth it only for a few runs
         shifts = 4 if len(runs) <= 256 else 1
@@ -509,8 +502,9 @@ def _base64(text: _Text) -> list[Hit]:
         while index < len(runs):
             start, end = runs[index]
             index += 1
-            # long words, names in code and paths have hardly a capital or a digit
-            if (len(data[start:end].translate(None, _LOWER + b"_-/"))) * 8 < min(end - start, 256):
+            # names in code, paths and hashes have hardly a capital; what is encoded has one in four letters and more
+            run = data[start : min(end, start + 256)]
+            if (len(run) - len(run.translate(None, _UPPER))) * 16 < len(run):
                 continue
             # lines of one block
             while end - start >= 40 and (line := _NEXT_LINE.match(data, end)):
@@ -525,14 +519,14 @@ def _base64(text: _Text) -> list[Hit]:
             if hit:
                 hits.append(hit)
                 text.left_out(stop, padded)
-    if _MIXED_RUN.search(text.classes):
+    if "mixed" in text.fired:
         for start, end in _mixed(text)[:64]:
             hits += _pieced(data, hits, start, end)
         hits.sort(key=lambda hit: hit.start)
     return hits
 
 
-_MIXED_RUN: Final = _re2(rb"AaA|a0A|A0a|aA0|0Aa|aAaaA")
+_MIXED_RUN: Final = _re2(_ON_MIXED)
 
 
 def _mixed(text: _Text) -> list[tuple[int, int]]:
@@ -760,20 +754,18 @@ def _morse(text: _Text) -> list[Hit]:
 
 _PERCENT_RUN: Final = _re2(rb"(?:%[0-9A-Fa-f]{2})+")
 # letters and digits, which no address needs to write so; a percent sign itself; words; other alphabets
-_ON_PERCENT: Final = _re2(
+_ON_PERCENT: Final = (
     rb"%(?:3[0-9]|4[1-9A-Fa-f]|[57][0-9Aa]|6[1-9A-Fa-f]|[57][1-9]|25[2-7])"
     rb"|[A-Za-z](?:%20[A-Za-z]+){3}|(?:%[89A-Fa-f][0-9A-Fa-f]){6}"
 )
 _QUOTED_RUN: Final = _re2(rb"(?:=[0-9A-Fa-f]{2}|=\r?\n)+")
-_ON_QUOTED: Final = _re2(
+_ON_QUOTED: Final = (
     rb"(?:=[2-7][0-9A-Fa-f]){2}|[A-Za-z]=\r?\n[A-Za-z]|[A-Za-z](?:=[89A-F][0-9A-F]){2}|[A-Za-z](?:=20[A-Za-z]+){3}"
     rb"|[a-z]=[67][0-9A-F][a-z]{1,20}(?:[ ,.][a-z]{0,20}){0,3}=[67][0-9A-F][a-z]"
 )
 
 
 def _percent(text: _Text) -> list[Hit]:
-    if _ON_PERCENT.search(text.data) is None:
-        return []
     return [
         Hit(start, end, bytes.fromhex(text.data[start:end].replace(b"%", b"").decode("ascii")))
         for start, end in text.found(_PERCENT_RUN, text.data)
@@ -781,8 +773,6 @@ def _percent(text: _Text) -> list[Hit]:
 
 
 def _quoted_printable(text: _Text) -> list[Hit]:
-    if _ON_QUOTED.search(text.data) is None:
-        return []
     hits = []
     for start, end in text.found(_QUOTED_RUN, text.data):
         digits = b"".join(text.data[start:end].replace(b"=", b"").split())
@@ -791,6 +781,12 @@ def _quoted_printable(text: _Text) -> list[Hit]:
 
 
 _ENTITY: Final = _re2(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
+# any but the few that are in all honest markup, and those if they are in a word or make another or a tag
+_ON_ENTITIES: Final = (
+    rb"&#(?:[xX]0{0,4}(?:[013-9A-Fa-f]|2[13-689A-Fa-f])|0{0,4}(?:[0-24-9]|3[0-35-8]|3[49][0-9]))"
+    rb"|&(?:[b-fhijkmoprstuvwxyzB-FHIJKMOPRSTUVWXYZ]|a[a-lo-z]|g[a-su-z]|l[a-su-z]|q[a-tv-z]|n[a-ac-z]|[AGLNQ])[A-Za-z]"
+    rb"|&amp;(?:#|[A-Za-z]{2,8};)|&lt;(?:[/!|]|[A-Za-z][^<&]{0,63}&gt;)|[A-Za-z]&nbsp;[A-Za-z]"
+)
 _ORDINARY: Final = frozenset(("&amp;", "&lt;", "&gt;", "&quot;", "&apos;", "&#39;", "&#34;", "&#x27;", "&nbsp;"))
 
 
@@ -798,7 +794,7 @@ def _entities(text: _Text) -> list[Hit]:
     data = text.data
     hits = []
     known: dict[str, bytes] = {}
-    fires = False
+    told = 0
     for start, end in text.found(_ENTITY, data):
         written = data[start:end].decode("ascii")
         plain = known.get(written)
@@ -809,14 +805,14 @@ def _entities(text: _Text) -> list[Hit]:
         if not plain:
             continue
         hits.append(Hit(start, end, plain))
-        if not fires:
-            fires = _tells(data, start, end, written, plain)
-    return hits if fires else []
+        if told < 2:
+            # one space that doesn't break is typography
+            told += _in_word(data, start, end) if written == "&nbsp;" else 2 * _tells(data, start, end, written, plain)
+    return hits if told > 1 else []
 
 
 def _tells(data: bytes, start: int, end: int, written: str, plain: bytes) -> bool:
     """Whether this is not what anybody has to write so."""
-    left = start > 0 and _word_byte(data[start - 1])
     right = end < len(data) and _word_byte(data[end])
     if plain.isalnum():
         return True
@@ -825,8 +821,13 @@ def _tells(data: bytes, start: int, end: int, written: str, plain: bytes) -> boo
     if plain == b"<":  # a tag
         return data[end : end + 1] in (b"/", b"!", b"|") or (right and data.find(b"&gt;", end, end + 64) >= 0)
     if plain[0] >= 0x80:
-        return left and right and written not in ("&rsquo;", "&#8217;", "&#x2019;")
-    return left and right and written not in _ORDINARY
+        return _in_word(data, start, end) and written not in ("&rsquo;", "&#8217;", "&#x2019;")
+    return _in_word(data, start, end) and written not in _ORDINARY
+
+
+def _in_word(data: bytes, start: int, end: int) -> bool:
+    """Whether letters stand on both sides."""
+    return start > 0 and end < len(data) and _word_byte(data[start - 1]) and _word_byte(data[end])
 
 
 _ESCAPE: Final = _re2(
@@ -837,15 +838,13 @@ _SIMPLE: Final = {b"n": b"\n", b"r": b"\n", b"t": b"\t", b"b": b"", b"f": b"\n",
 
 
 # letters and spaces, which nobody needs to write so; letters of other alphabets; the break of a line before a word
-_ON_ESCAPES: Final = _re2(
+_ON_ESCAPES: Final = (
     rb"\\(?:u\{?0{0,2}[2-7][0-9A-Fa-f]\}?|u00(?:20|[4-7][0-9A-Fa-f])|U000|x\{?(?:20|[4-7][0-9A-Fa-f])"
     rb"|0[46][0-7]|1[0-7]{2}|N\{|[nrt]+[A-Za-z])|[A-Za-z\x80-\xff]\\u[0-9A-Fa-f]{4}|(?:\\u[0-9A-Fa-f]{4}){4}|\\\\[nrtux]"
 )
 
 
 def _escapes(text: _Text) -> list[Hit]:
-    if _ON_ESCAPES.search(text.data) is None:
-        return []
     hits: list[Hit] = []
     units: list[tuple[int, int, int | bytes]] = []
     for start, end in text.found(_ESCAPE, text.data):
@@ -896,6 +895,7 @@ _LETTER: Final = rb"(?:[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3})"
 _NO_LETTER: Final = rb"[^A-Za-z0-9@$!\x80-\xff\x00]"
 # a gap has up to six bytes
 _SPACED_RUN: Final = _re2(b"(?:^|N)L(?:N{1,6}L){3,}".replace(b"N", _NO_LETTER).replace(b"L", _LETTER))
+_NO_LETTERS: Final = bytes(set(range(0xC0)) - set(_LOWER + _UPPER))
 _SPACED_LETTER: Final = re.compile(rb"[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3}")
 
 
@@ -903,6 +903,8 @@ def _isolated(text: _Text) -> Iterator[list[tuple[int, int]]]:
     """Runs of four and more letters that each stand alone: where they begin and end."""
     data = text.data
     for start, end in text.pieces(_SPACED_RUN):
+        if len(data[start:end].translate(None, _NO_LETTERS)) < 3:
+            continue  # numbers
         everything = [letter.span() for letter in _SPACED_LETTER.finditer(data, start, end)]
         # the last may be the first of a word
         if end < len(data) and (data[end] >= 0x80 or data[end : end + 1].isalnum() or data[end] in b"@$!"):
@@ -920,11 +922,18 @@ def _spaced(text: _Text) -> list[Hit]:
     hits: list[Hit] = []
     cuts = 0
     for places in _isolated(text):
+        if len(places) < 6 and not _is_known(data, places):
+            continue
         signs = sum(data[first] < 0x41 for first, _ in places)
-        if signs * 2 > len(places) or len({data[first:last].lower() for first, last in places}) < 4:
+        if (
+            signs * 2 > len(places)
+            or len({data[first:last].lower() for first, last in places if data[first] >= 0x41}) < 4
+        ):
             continue
         gaps = [data[left[1] : right[0]] for left, right in pairwise(places)]
-        usual = Counter(gaps).most_common(1)[0][0]
+        usual, often = Counter(gaps).most_common(1)[0]
+        if often * 2 < len(gaps):
+            continue  # a formula
         words: list[list[tuple[int, int]]] = [[places[0]]]
         for gap, place in zip(gaps, places[1:], strict=True):
             if gap != usual:
@@ -946,8 +955,7 @@ def _spaced(text: _Text) -> list[Hit]:
                 if at < len(places):
                     cut.append(places[at:])
                 words = cut
-        if len(places) >= 6 or any(_is_known(data, word) for word in words):
-            hits.append(_word_hit(data, words))
+        hits.append(_word_hit(data, words))
     return hits
 
 
@@ -1018,7 +1026,7 @@ _LETTER_RUN: Final = re.compile(rb"[A-Za-z]+")
 def _split(text: _Text) -> list[Hit]:
     """Words cut by a hyphen, a dot, a space or the like."""
     found: list[tuple[Hit, bool]] = []
-    if _ON_SPLIT.search(text.classes):
+    if "split" in text.fired:
         found += _put_together(text, _SPLIT_THRICE)
     for start, end in _regions(text.data, _told(text, _CUT_BY_SPACE), 256, whole=512):
         found += _put_together(text, _SPLIT, start, end)
@@ -1026,11 +1034,25 @@ def _split(text: _Text) -> list[Hit]:
     return _apart(hit for hit, _ in found) if any(sure for _, sure in found) else []
 
 
+def _any_known(parts: Sequence[str]) -> bool:
+    """Whether neighbours among these make a known word."""
+    for index, letters in enumerate(parts):
+        for part in parts[index + 1 : index + 8]:
+            letters += part
+            if len(letters) > LONGEST:
+                break
+            if len(letters) >= 4 and letters in KNOWN:
+                return True
+    return False
+
+
 def _put_together(text: _Text, pattern: Any, first: int = 0, last: int | None = None) -> list[tuple[Hit, bool]]:
-    """Neighbouring fragments that make a known word, and whether they are no words themselves: not pass-word, out/put."""
+    """Neighbouring fragments that make a known word, and whether they are no words themselves: as in pass-word."""
     data = text.data
     hits: list[tuple[Hit, bool]] = []
     for start, end in text.found(pattern, data, first, last):
+        if not _any_known(data[start:end].translate(_CUTS_TO_SPACES).decode("ascii").lower().split()):
+            continue
         parts = [part.span() for part in _LETTER_RUN.finditer(data, start, end)]
         index = 0
         while index < len(parts):
@@ -1054,8 +1076,8 @@ def _put_together(text: _Text, pattern: Any, first: int = 0, last: int | None = 
     return hits
 
 
-_TAG: Final = _re2(rb"(?:</?[A-Za-z][^<>\x00]*>)+")
-_ON_MARKUP: Final = _re2(
+_TAG: Final = _re2(rb"[A-Za-z0-9\x80-\xff>](?:</?[A-Za-z][^<>\x00]*>)+[A-Za-z0-9\x80-\xff<]")
+_ON_MARKUP: Final = (
     rb"[A-Za-z0-9\x80-\xff](?:</?[A-Za-z][^<>\x00]*>|<!--[^<>\x00]*-->)+[A-Za-z0-9\x80-\xff]|[A-Za-z\x80-\xff]<!--"
 )
 _TAG_NAME: Final = re.compile(rb"<(/?)([A-Za-z][A-Za-z0-9]{0,15})")
@@ -1066,9 +1088,9 @@ _PARTING: Final = frozenset(
 )
 
 
-def _within_word(chain_of_tags: bytes) -> bool:
+def _within_word(tags: bytes) -> bool:
     """Whether such tags may stand in a word: not those that part words, and of unknown ones only one."""
-    names = [(close, name.lower()) for close, name in _TAG_NAME.findall(chain_of_tags[:512])]
+    names = [(close, name.lower()) for close, name in _TAG_NAME.findall(tags)]
     if any(name in _PARTING for _, name in names):
         return False
     return len(names) < 2 or all(name in _INLINE for _, name in names)
@@ -1077,9 +1099,15 @@ def _within_word(chain_of_tags: bytes) -> bool:
 def _markup(text: _Text) -> list[Hit]:
     """Tags and comments inside words."""
     data = text.data
-    if _ON_MARKUP.search(data) is None:
-        return []
-    places = text.found(_TAG, data)
+    places: list[tuple[int, int]] = []
+    found = _TAG.search(data)
+    while found is not None and len(places) < _HITS:
+        start, end = found.span()
+        places.append((start + 1, end - 1))
+        found = _TAG.search(data, end - 1)  # its last letter may be the one before the next tag
+    if found is not None:
+        text.skipped.append((found.start(), len(data)))
+    known: dict[bytes, bool] = {}
     at = data.find(b"<!--")
     while at >= 0 and len(places) < 2 * _HITS:
         end = data.find(b"-->", at + 2)
@@ -1093,31 +1121,31 @@ def _markup(text: _Text) -> list[Hit]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
-    return [
-        Hit(start, end, b"")
-        for start, end in merged
-        if start
-        and end < len(data)
-        and _word_byte(data[start - 1])
-        and _word_byte(data[end])
-        and _within_word(data[start:end])
-    ]
+    hits = []
+    for start, end in merged:
+        if not start or end >= len(data) or not _word_byte(data[start - 1]) or not _word_byte(data[end]):
+            continue
+        tags = data[start : min(end, start + 512)]
+        inside = known.get(tags)
+        if inside is None:
+            inside = known[tags] = _within_word(tags)
+        if inside:
+            hits.append(Hit(start, end, b""))
+    return hits
 
 
 _EMPHASISED: Final = _re2(rb"[*~`\\]{1,3}|\b_{1,2}|_{1,2}\b|\[|\]\([^()\s\x00]*\)")
 
 
 # a pair of markers in a word, or one in two words near each other: `a*b` alone is a product
-_ON_EMPHASIS: Final = _re2(
-    rb"[A-Za-z](?:[*~`]{1,3}|\\)[A-Za-z]{1,16}(?:[*~`]{1,3}|\\)[A-Za-z]"
+_ON_EMPHASIS: Final = (
+    rb"[A-Za-z][*~`]{1,3}[A-Za-z]{1,16}[*~`]{1,3}[A-Za-z]|(?:\\[A-Za-z]){4}"
     rb"|[a-z]{2}[*~`]{1,3}[a-z]{2,16}(?: [a-z]{1,16}){0,3} [a-z]{2,16}[*~`]{1,3}[a-z]{2}"
 )
 
 
 def _emphasis(text: _Text) -> list[Hit]:
     """Emphasis and backslashes inside words."""
-    if _ON_EMPHASIS.search(text.data) is None:
-        return []
     data = text.data
     hits: list[Hit] = []
     inside = False
@@ -1148,15 +1176,14 @@ def _leetspeak(text: _Text) -> list[Hit]:
     data = text.data
     for start, end in text.found(_LEET_TOKEN, data):
         word = data[start:end]
-        bare = word.lstrip(b" \t\n\r\f\v\"'([{>*`:,-")
-        start = end - len(bare)
         if end < len(data) and _word_byte(data[end]):
             continue
-        word = bare.rstrip(b"!|+")
+        word = word.lstrip(b" \t\n\r\f\v\"'([{>*`:,-").rstrip(b"!|+")
+        start = data.find(word, start)
         end = start + len(word)
         letters = len(word) - len(word.translate(None, _LOWER + _UPPER))
         # a bare number in a word is a version or an identifier
-        if not 1 < len(word) <= 32 or not letters or letters == len(word):
+        if not 1 < len(word) <= 32 or letters * 7 < len(word) or letters == len(word):
             continue
         plain, sure = _unleeted(word)
         known += sure
@@ -1372,17 +1399,17 @@ def _pig_latin(text: _Text) -> list[Hit]:
     return hits
 
 
-# name, the byte without which there is nothing, decoder: undone together, and as often as they are nested
+# name, trigger in the bytes themselves, decoder: undone together, and as often as they are nested
 _WRITTEN: Final[tuple[tuple[str, bytes, Callable[[_Text], list[Hit]]], ...]] = (
-    ("percent", b"%", _percent),
-    ("html", b"&", _entities),
-    ("escapes", b"\\", _escapes),
-    ("markup", b"<", _markup),
-    ("emphasis", b"", _emphasis),
-    ("quoted-printable", b"=", _quoted_printable),
+    ("percent", _ON_PERCENT, _percent),
+    ("html", _ON_ENTITIES, _entities),
+    ("escapes", _ON_ESCAPES, _escapes),
+    ("markup", _ON_MARKUP, _markup),
+    ("emphasis", _ON_EMPHASIS, _emphasis),
+    ("quoted-printable", _ON_QUOTED, _quoted_printable),
 )
-# name, trigger (None: telling words), decoder, whether it is read in its place, whether it may be done several times
-_DECODERS: Final[tuple[tuple[str, Any, Callable[[_Text], list[Hit]], bool, bool], ...]] = (
+# name, trigger in the classes (None: telling words), decoder, whether it is read in its place, whether several times
+_DECODERS: Final[tuple[tuple[str, bytes | None, Callable[[_Text], list[Hit]], bool, bool], ...]] = (
     ("base64", _ON_BASE64, _base64, False, True),
     ("base32", _ON_BLOB, _base32, False, True),
     ("hex", _ON_HEX, _hex, False, True),
@@ -1401,3 +1428,21 @@ _DECODERS: Final[tuple[tuple[str, Any, Callable[[_Text], list[Hit]], bool, bool]
     ("pig-latin", None, _pig_latin, True, False),
 )
 _LETTERWISE: Final = frozenset({"letters", "split"})
+
+
+def _set(patterns: Iterable[bytes]) -> Any:
+    """Patterns looked for in one pass. Memory bounds what is kept of the automaton, never what is found."""
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = 64 << 20
+    found = re2.Set.SearchSet(options)
+    for pattern in patterns:
+        found.Add(pattern)
+    found.Compile()
+    return found
+
+
+_ON_WRITTEN: Final = _set(trigger for _, trigger, _ in _WRITTEN)
+_TRIGGERS: Final = (*(name for name, trigger, *_ in _DECODERS if trigger is not None), "mixed")
+_ON_CLASSES: Final = _set((*(trigger for _, trigger, *_ in _DECODERS if trigger is not None), _ON_MIXED))

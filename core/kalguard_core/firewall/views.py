@@ -34,7 +34,10 @@ _SEAM: Final = 1024  # bytes read on each side of the seam of two messages; no r
 _JOINED_LIMIT: Final = 64 * 1024  # bytes of one role's messages read across other turns; the newest count
 
 _UNSEEN: Final = re.compile(f"[{INVISIBLE}]")
-_PARTING: Final = re.compile(rf"(?<=\S)[{INVISIBLE}]+(?=\S)")  # where they stand instead of a space
+# Where they stand instead of a space: not in emoji, and not the joiners of scripts that need them.
+_PARTING: Final = re.compile(
+    rf"(?<=[!-~\xc0-\u04ff])[{INVISIBLE}]+(?=[!-~\xc0-\u04ff])|(?<=\w)[\u200b\u2060-\u206f\ufeff\xad\u200e\u200f]+(?=\w)"
+)
 _FULL: Final = frozenset({"plain", "parted", "joined"})
 
 
