@@ -644,7 +644,13 @@ def _unbase32(chars: bytes) -> bytes:
     return bytes(np.packbits(bits[: len(bits) // 8 * 8]))
 
 
-_HEX_RUN: Final = _re2(rb"(?:(?:0[xX])?[0-9A-Fa-f]{2}[ ,:;\-\n\r]{0,3}){6,}")
+# It begins as text does: in ASCII, UTF-8 or UTF-16, or packed. Hashes and identifiers hardly ever do.
+_HEX_RUN: Final = _re2(
+    rb"(?:(?:P[02-7]XS){6}|(?:P[C-Fc-f]XSP[89ABab]XS){3}|(?:P[Ee]XSP[89ABab]XSP[89ABab]XS){2}|P1[Ff]SP8[Bb]S|P78SP(?:01|5[Ee]|9[Cc]|[Dd][Aa])S)"
+    rb"(?:PXXS)*".replace(b"X", b"[0-9A-Fa-f]")
+    .replace(b"P", b"(?:0[x])?")
+    .replace(b"S", rb"[ ,:;\-\n\r]{0,3}")
+)
 _HEX_PREFIX: Final = re.compile(rb"0[xX]")
 
 
@@ -659,7 +665,7 @@ def _hex(text: _Text) -> list[Hit]:
             blank = _HEX_PREFIX.sub(b"  ", blank)
         chars = blank.translate(None, b" ,:;-\n\r")
         plain = bytes.fromhex(chars[: len(chars) // 2 * 2].decode("ascii"))
-        if _worth(plain[:_PROBED]):
+        if len(plain) >= 6 and _worth(plain[:_PROBED]):
             where = _positions(blank, 0, len(blank), _IN_HEX) + np.int32(start)
             hit = _text_of(plain, where, 4, start, end)
             if hit:
@@ -894,13 +900,13 @@ def _named(name: str) -> int:
 _LETTER: Final = rb"(?:[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3})"
 _NO_LETTER: Final = rb"[^A-Za-z0-9@$!\x80-\xff\x00]"
 # a gap has up to six bytes
-_SPACED_RUN: Final = _re2(b"(?:^|N)L(?:N{1,6}L){3,}".replace(b"N", _NO_LETTER).replace(b"L", _LETTER))
+_SPACED_RUN: Final = _re2(b"(?:^|N)L(?:N{1,6}L){4,}".replace(b"N", _NO_LETTER).replace(b"L", _LETTER))
 _NO_LETTERS: Final = bytes(set(range(0xC0)) - set(_LOWER + _UPPER))
 _SPACED_LETTER: Final = re.compile(rb"[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3}")
 
 
 def _isolated(text: _Text) -> Iterator[list[tuple[int, int]]]:
-    """Runs of four and more letters that each stand alone: where they begin and end."""
+    """Runs of five and more letters that each stand alone: where they begin and end."""
     data = text.data
     for start, end in text.pieces(_SPACED_RUN):
         if len(data[start:end].translate(None, _NO_LETTERS)) < 3:
@@ -1161,7 +1167,7 @@ def _emphasis(text: _Text) -> list[Hit]:
 _LEET: Final = bytes.maketrans(b"01345789@$!|+", b"oieastbgasiit")
 _LEET_L: Final = bytes.maketrans(b"01345789@$!|+", b"oleastbgasllt")
 _LEET_TOKEN: Final = _re2(
-    rb"(?:^|[\s\"'(\[{>*`:,-])"
+    rb"(?:^|[\s\"'(\[{>*`,])"
     rb"(?:[A-Za-z0134578@$!|+9]?[a-z0134578@$!|+9]*(?:[a-z][0134578@$!|+9]|[0134578@$|+9!][a-z])[a-z0134578@$!|+9]*"
     rb"|[A-Z0134578@$!|+9]*(?:[A-Z][0134578@$!|+9]|[0134578@$|+9!][A-Z])[A-Z0134578@$!|+9]*)"
 )
