@@ -481,11 +481,8 @@ def _worth(head: bytes) -> bool:
     good = len(head.translate(None, _NOT_TEXT))
     if good * 4 >= len(head) * 3 or head[:2] == b"\x1f\x8b" or head[:1] == b"\x78" or head.count(0) * 4 > len(head):
         return True
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start >= len(head) - 3
-    return True
+    # cheaper than an error for each of many
+    return len(head.decode("utf-8", "ignore").encode("utf-8")) >= len(head) - 3
 
 
 _BLOB_WORD: Final = re.compile(rb"[A-Za-z0-9+/_=-]+")
