@@ -20,7 +20,7 @@ from typing import Any, Final
 import orjson
 
 from kalguard_core.action import Action
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.firewall import default_firewall
 from kalguard_core.request import AgentRequest, BufferedBody, Refusal
 from kalguard_core.tools import ToolCatalog
 from kalguard_core.wire.registry import PROTOCOLS
@@ -30,7 +30,7 @@ SIZES: Final = (MIB, MIB * 5 // 2, MIB * 5)
 LIMIT_MS: Final = 500
 MAX_GROWTH: Final = 8
 SHORT_MS: Final = 60  # below, the caches of the processor make as much of a difference
-_FIREWALL: Final = RulePackFirewall()
+_FIREWALL: Final = default_firewall()
 _TOOLS: Final = ToolCatalog.parse("tools: {note: {http: {method: POST, host: api.test, path: /notes}}}", "tools.yaml")
 # A value where a protocol takes any, a text, and a list of small parts; the holes are filled with `_HOLE`.
 _HOLE: Final = "\0hole\0"

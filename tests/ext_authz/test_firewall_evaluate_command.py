@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -240,8 +240,16 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
         seen.append({row.source for row in rows})
         return json.dumps([row.text for row in rows]).encode()
 
-    fake = SimpleNamespace(train=train, firewall_with=_Recognises)
-    monkeypatch.setattr(trained, "_training", lambda: fake)
+    class Trainer:
+        def __init__(self, rows: Sequence[Row], progress: Callable[[], None]) -> None:
+            self.rows, self.progress = rows, progress
+
+        def left_out(self, plan: Sequence[Sequence[str]]) -> list[SimpleNamespace]:
+            kept = [[row for row in self.rows if row.source not in fold] for fold in plan]
+            return [SimpleNamespace(dump=partial(train, rows, self.progress)) for rows in kept]
+
+    monkeypatch.setattr(trained, "training", lambda: SimpleNamespace(train=train, Trainer=Trainer))
+    monkeypatch.setattr(trained, "firewall_with", _Recognises)
     return seen
 
 

@@ -18,7 +18,7 @@ A file of `tests/core/wire/cases/` holds a list of cases:
 
 Beside TEXT: TEXT_B64 is base64 of it, TEXT_B64URL, TEXT_HEX, TEXT_JSON is it as the inside of a JSON string,
 TEXT_ESCAPED the same with every character as \\uXXXX, TEXT_URL percent-encoded, TEXT_LEFT and TEXT_RIGHT are
-its first two words and the three after them: neither half says anything alone.
+its first two words and the four after them: neither half says anything alone.
 
 Protocol buffers: the step `protobuf` makes a message of a body that is a list of [field number, value], where a value
 is a number, a string, or such a list again; `frame` puts it in a frame of gRPC.
@@ -179,7 +179,7 @@ def filled(value: Any, text: str) -> Any:
         ("TEXT_ESCAPED", _escaped(text)),
         ("TEXT_URL", quote(text, safe="")),
         ("TEXT_LEFT", " ".join(words[:2])),
-        ("TEXT_RIGHT", " ".join(words[2:5])),
+        ("TEXT_RIGHT", " ".join(words[2:6])),
         ("TEXT", text),
     ):
         value = value.replace(name, replacement)

@@ -1,6 +1,7 @@
-"""The prompt firewall: its interface, and the rule pack that stands behind it now."""
+"""The prompt firewall: its interface, and what finds attacks behind it."""
 
 from .base import Assessment, PromptFirewall, Span, risk_level
-from .rulepack import RulePackFirewall
+from .detector import Detector
+from .detectors import default_firewall
 
-__all__ = ["Assessment", "PromptFirewall", "RulePackFirewall", "Span", "risk_level"]
+__all__ = ["Assessment", "Detector", "PromptFirewall", "Span", "default_firewall", "risk_level"]

@@ -6,11 +6,11 @@ from functools import cache, lru_cache
 from typing import Protocol
 
 from .base import PromptFirewall
-from .engine import FLOOD, Engine, build_engine
+from .detector import OWN_RULES, Detector
+from .engine import Engine, build_engine
+from .model import bundled_model
 from .pack import bundled_packs
 from .profile import DetectorOptions
-from .profiled import Muted
-from .rulepack import ENCODED, RulePackFirewall
 from .sensitive import compile_sieve
 
 Packs = tuple[tuple[str, str], ...]
@@ -79,13 +79,27 @@ class Detectors:
     def __init__(self, packs: Packs, compiler: Compiler) -> None:
         self.engine = engine = compiler.engine(packs)
         self.sieve = compiler.sieve()
-        self._firewall = RulePackFirewall(engine)
-        self.rules = {rule.id: rule.category for rule in (*engine.rules, ENCODED, FLOOD)}
+        self.rules = {rule.id: rule.category for rule in (*engine.rules, *OWN_RULES)}
         self._made: dict[DetectorOptions, PromptFirewall] = {}
 
     def make(self, options: DetectorOptions) -> PromptFirewall:
         """The detector with these options."""
         if options not in self._made:
-            bare = not options.disabled_rules and not options.disabled_categories
-            self._made[options] = self._firewall if bare else Muted(self._firewall, options)
+            self._made[options] = Detector(
+                self.engine,
+                bundled_model() if options.model else None,
+                decoding=options.decoding,
+                disabled_rules=options.disabled_rules,
+                disabled_categories=options.disabled_categories,
+            )
         return self._made[options]
+
+
+def default_firewall() -> PromptFirewall:
+    """The detector that is there without a firewall document: the bundled rules and model."""
+    return _default()
+
+
+@cache
+def _default() -> PromptFirewall:
+    return Detectors((), Here()).make(DetectorOptions())

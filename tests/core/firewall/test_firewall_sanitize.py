@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalguard_core.action import Message
-from kalguard_core.firewall import Assessment, RulePackFirewall, Span
-from kalguard_core.firewall.rulepack import MARKER
+from kalguard_core.firewall import Assessment, Span, default_firewall
+from kalguard_core.firewall.redaction import MARKER
 
-FIREWALL = RulePackFirewall()
+FIREWALL = default_firewall()
 
 PIECES = st.sampled_from(
     [

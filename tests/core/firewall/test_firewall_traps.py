@@ -88,7 +88,7 @@ WRITTEN = tuple(_written())
 @pytest.fixture(scope="module")
 def default() -> PromptFirewall:
     """The firewall that the product starts with."""
-    made: PromptFirewall = getattr(firewall, "default_firewall", firewall.RulePackFirewall)()
+    made: PromptFirewall = firewall.default_firewall()
     return made
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.firewall import default_firewall
 from wire_support import read, request
 
 HI: dict[str, Any] = {"role": "user", "content": "Hello"}
@@ -29,7 +29,7 @@ CALL: dict[str, Any] = {
     "type": "function",
     "function": {"name": "write", "arguments": json.dumps({"x": CODE})},
 }
-FIREWALL = RulePackFirewall()
+FIREWALL = default_firewall()
 
 
 def passes(kind: str, path: str, body: Any) -> None:

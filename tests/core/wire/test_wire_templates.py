@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalguard_core.action import Message
-from kalguard_core.firewall import RulePackFirewall
+from kalguard_core.firewall import default_firewall
 from kalguard_core.wire.prompt import Prompt
 from kalguard_core.wire.templates import say_template
 
@@ -22,7 +22,7 @@ LLAMA_4 = (
 )
 INST = "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHello{more} [/INST]"
 TALK = "<s>[INST] Hello{more} [/INST] Good morning </s><s>[INST] And now? [/INST]"
-FIREWALL = RulePackFirewall()
+FIREWALL = default_firewall()
 
 
 def said(text: str) -> tuple[Message, ...]:

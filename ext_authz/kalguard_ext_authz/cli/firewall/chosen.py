@@ -41,9 +41,9 @@ class Thresholds:
 
 def default_firewall() -> PromptFirewall:
     """The firewall of a server without a firewall document."""
-    from kalguard_core.firewall import RulePackFirewall
+    from kalguard_core.firewall import default_firewall as made
 
-    return RulePackFirewall()
+    return made()
 
 
 def firewall_options(command: F) -> F:

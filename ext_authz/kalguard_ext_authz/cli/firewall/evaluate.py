@@ -6,8 +6,8 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -26,9 +26,9 @@ from kalguard_core.firewall.evaluation import (
 from ..output import emit, fail, json_option
 from .beside import DetectorFailed, Listed, ask, listed
 from .chosen import Maker, firewall_options, maker_of
-from .rows import of_sources, read_folder
+from .rows import read_folder
 from .tables import Chosen, Other, Result, data_of, lines_of
-from .trained import TrainingMissing, model_of, trained_maker
+from .trained import models_left_out, trained_maker
 from .work import Progress, answers
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ DETECTORS: Final = ".venv-detectors/bin/python benchmarks/detectors.py"
 @click.option("--sample", "count", type=click.IntRange(min=1), help="At most so many texts of a source and family.")
 @click.option("--seed", default=0, show_default=True, help="Which ones --sample takes.")
 @click.option("--role", help="Score all texts in this role (tool, document, …) instead of their own (user).")
+@click.option(
+    "--role-of",
+    multiple=True,
+    metavar="SOURCE=ROLE",
+    help="Score the texts of a source in this role, as a source of system prompts wants it (repeatable).",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
 @firewall_options
 @json_option
@@ -82,6 +88,7 @@ def evaluate(
     count: int | None,
     seed: int,
     role: str | None,
+    role_of: tuple[str, ...],
     jobs: int,
     document: Path | None,
     profile: str | None,
@@ -98,27 +105,35 @@ def evaluate(
     """
     from kalguard_core.firewall.evaluation import ROLES
 
-    if role is not None and role not in ROLES:
-        fail(f"unknown role {role!r}: use one of {', '.join(ROLES)}", as_json=as_json, code=2)
+    roles = dict(each.partition("=")[::2] for each in role_of)
+    for named in (*roles.values(), *([] if role is None else [role])):
+        if named not in ROLES:
+            fail(f"unknown role {named!r}: use one of {', '.join(ROLES)}", as_json=as_json, code=2)
     if (fold_count or together) and not leave_source_out:
         fail("--folds and --together need --leave-source-out", as_json=as_json, code=2)
     if leave_source_out and (document or profile):
         fail("--leave-source-out trains the built-in firewall: no --firewall, no --profile", as_json=as_json, code=2)
     make, thresholds = maker_of(document, profile)
     try:
-        everything = read_folder(folder)
-        chosen = _chosen(everything, count, seed, role, quiet=as_json)
+        everything = [
+            replace(row, role=role or roles.get(row.source, row.role)) if role or roles else row
+            for row in read_folder(folder)
+        ]
+        strangers = roles.keys() - {row.source for row in everything}
+        if strangers:
+            raise BadRow(f"--role-of: no source {', '.join(sorted(strangers))} in {folder}")
+        chosen = _chosen(everything, count, seed, quiet=as_json)
         programs = _programs(shlex.split(detectors), only) if beside else []
         start = time.perf_counter()
         if leave_source_out:
             plan = _plan(everything, fold_count, together)
-            scores = _scores_left_out(folder, plan, chosen.rows, jobs, quiet=as_json)
+            scores = _scores_left_out(everything, plan, chosen.rows, jobs, quiet=as_json)
         else:
             plan = []
             scores = _scores(make, chosen.rows, jobs, quiet=as_json)
         seconds = time.perf_counter() - start
         others = _others(shlex.split(detectors), programs, chosen.rows, jobs, quiet=as_json)
-    except (BadRow, DetectorFailed, TrainingMissing) as error:
+    except (BadRow, DetectorFailed) as error:
         fail(str(error), as_json=as_json, code=2)
         return
     except OSError as error:
@@ -128,7 +143,7 @@ def evaluate(
     emit("\n".join(lines_of(result, by_source=by_source)) if not as_json else "", data_of(result), as_json=as_json)
 
 
-def _chosen(everything: Sequence[Row], count: int | None, seed: int, role: str | None, *, quiet: bool) -> Chosen:
+def _chosen(everything: Sequence[Row], count: int | None, seed: int, *, quiet: bool) -> Chosen:
     keys = []
     with Progress("sorting", len(everything), quiet=quiet) as progress:
         for row in everything:
@@ -144,8 +159,6 @@ def _chosen(everything: Sequence[Row], count: int | None, seed: int, role: str |
             count,
             seed,
         )
-    if role is not None:
-        entries = [(Row(row.text, row.attack, row.source, row.kind, role, row.lang), group) for row, group in entries]
     return Chosen([row for row, _ in entries], [group for _, group in entries])
 
 
@@ -175,43 +188,23 @@ def _scores(make: Maker, rows: Sequence[Row], jobs: int, *, quiet: bool) -> list
 
 
 def _scores_left_out(
-    folder: Path, plan: Sequence[tuple[str, ...]], rows: Sequence[Row], jobs: int, *, quiet: bool
+    everything: Sequence[Row], plan: Sequence[tuple[str, ...]], rows: Sequence[Row], jobs: int, *, quiet: bool
 ) -> list[int]:
     """The risk of each row by a model that saw no row of its source, nor of those in its fold."""
     places: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         places.setdefault(row.source, []).append(index)
     found = [0] * len(rows)
-
-    def keep(sources: tuple[str, ...], risks: Sequence[int]) -> None:
-        indices = [index for source in sources for index in places.get(source, ())]
-        for index, risk in zip(indices, risks, strict=True):
-            found[index] = risk
-
-    work = [
-        (folder, sources, [rows[index] for source in sources for index in places.get(source, ())]) for sources in plan
-    ]
-    with Progress("training and scoring", len(plan), quiet=quiet) as progress:
-        if jobs <= 1:
-            for each in work:
-                keep(*_fold(*each))
+    with Progress("training", None, unit="steps", quiet=quiet) as training:
+        artifacts = models_left_out(everything, plan, lambda: training.advance())
+    with Progress("scoring", len(rows), quiet=quiet) as progress:
+        for sources, artifact in zip(plan, artifacts, strict=True):
+            indices = [index for source in sources for index in places.get(source, ())]
+            risks = answers(trained_maker(artifact), _risk, [rows[index] for index in indices], jobs)
+            for index, risk in zip(indices, risks, strict=True):
+                found[index] = risk
                 progress.advance()
-        else:
-            with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-                for done in as_completed([pool.submit(_fold, *each) for each in work]):
-                    keep(*done.result())
-                    progress.advance()
     return found
-
-
-_READ: dict[Path, list[Row]] = {}  # of a worker: a folder does not change while it is measured
-
-
-def _fold(folder: Path, sources: tuple[str, ...], rows: Sequence[Row]) -> tuple[tuple[str, ...], list[int]]:
-    if folder not in _READ:
-        _READ[folder] = read_folder(folder)
-    make = trained_maker(model_of(of_sources(_READ[folder], frozenset(sources), without=True)))
-    return sources, list(answers(make, _risk, rows, 1))
 
 
 # --- other detectors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from kalguard_core.firewall.evaluation import BadRow, Row, read_row
@@ -27,8 +26,3 @@ def read_folder(folder: Path) -> list[Row]:
     if not rows:
         raise BadRow(f"{folder}: its *.jsonl are empty")
     return rows
-
-
-def of_sources(rows: Sequence[Row], sources: frozenset[str], *, without: bool) -> list[Row]:
-    """The rows of some sources, or those of all others."""
-    return [row for row in rows if (row.source in sources) != without]

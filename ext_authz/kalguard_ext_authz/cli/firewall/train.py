@@ -14,7 +14,7 @@ from kalguard_core.firewall.evaluation import BadRow
 
 from ..output import emit, fail, json_option
 from .rows import read_folder
-from .trained import ARTIFACT, TrainingMissing, model_of
+from .trained import ARTIFACT, model_of
 from .work import Progress
 
 DIFFERENT = 1
@@ -40,7 +40,7 @@ def train(folder: Path, output: Path | None, check: bool, as_json: bool) -> None
         seconds = time.perf_counter() - start
         if output is not None:
             _write(output, artifact)
-    except (BadRow, TrainingMissing) as error:
+    except BadRow as error:
         fail(str(error), as_json=as_json, code=2)
         return
     except OSError as error:

@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 ARTIFACT: Final = "model.bin"
 """The bundled model, in the folder of `kalguard_core.firewall`."""
 
-_MODULE: Final = "kalguard_core.firewall.training"
-
-
-class TrainingMissing(Exception):
-    """This build has no means to train."""
-
 
 def model_of(rows: Sequence[Row], step: Callable[[], None] = lambda: None) -> bytes:
-    """The artifact of a model trained on these rows and the bundled corpus. Raises `TrainingMissing`.
-
-    `step` is called now and then.
-    """
-    artifact = _training().train(rows, progress=step)
-    assert isinstance(artifact, bytes)
+    """The artifact of a model trained on these rows and the bundled corpus. `step` is called now and then."""
+    artifact: bytes = training().train(rows, step)
     return artifact
 
 
+def models_left_out(
+    rows: Sequence[Row], plan: Sequence[Sequence[str]], step: Callable[[], None] = lambda: None
+) -> list[bytes]:
+    """For each fold of sources the artifact of a model that saw nothing of them. `step` is called now and then."""
+    return [model.dump() for model in training().Trainer(rows, step).left_out(plan)]
+
+
 def firewall_with(artifact: bytes) -> PromptFirewall:
-    """The firewall that a server uses, with another model."""
-    firewall: PromptFirewall = _training().firewall_with(artifact)
-    return firewall
+    """The firewall that a server uses, with another model. Raises `ModelError`."""
+    from kalguard_core.firewall import Detector
+    from kalguard_core.firewall.detectors import Here
+    from kalguard_core.firewall.model import Model
+
+    return Detector(Here().engine(()), Model.load(artifact))
 
 
 def trained_maker(artifact: bytes) -> Maker:
@@ -44,10 +44,6 @@ def trained_maker(artifact: bytes) -> Maker:
     return partial(firewall_with, artifact)
 
 
-def _training() -> Any:
-    try:
-        return import_module(_MODULE)
-    except ModuleNotFoundError as error:
-        if error.name != _MODULE:
-            raise
-        raise TrainingMissing("this build can't train a model") from None
+def training() -> Any:
+    """The module that trains; nothing else needs it, so it is imported where it is used."""
+    return import_module("kalguard_core.firewall.training")

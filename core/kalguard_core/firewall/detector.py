@@ -1,0 +1,334 @@
+"""The detector: rules and the learned model over every reading of a conversation, as one risk.
+
+Rules of this file:
+- Rules: in each category the heaviest match counts; categories are combined by noisy-or (`base.risk_of`).
+- The model says how much evidence the worst window holds; what rules found is evidence too (`_RULE_EVIDENCE`). The
+  model's curve makes a risk of both. The risk is the higher one: a rule that blocks alone blocks, whatever the model
+  thinks of the words around it, because those are the attacker's to choose.
+- Text about an attack is not an attack: a match that is quoted in a sentence, or stands near talk about attacks, weighs
+  less, never nothing. In data that others wrote, quotation marks excuse nothing: they are part of the format.
+- What was encoded has no honest reason to look like an attack: a match that only decoding shows weighs more.
+- System and developer text is the operator's, and often talks about attacks: the model does not read it, and rules
+  that don't name these roles weigh little more than half, so that one of them neither blocks nor rewrites.
+- The same messages give the same assessment, in every process, on every machine, with either engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Final
+
+import numpy as np
+from msgspec.structs import replace
+
+from ..action import Message
+from .base import Assessment, Span, risk_of
+from .engine import FLOOD, Engine, Match
+from .features import Numbers, Words, word_places
+from .model import Model, Window
+from .pack import Rule
+from .redaction import MARKER, redacted, without
+from .views import View, Views, views
+
+LEARNED: Final = Rule("learned", "learned", 50, "Reads like attacks that the model was trained on")
+HIDDEN: Final = Rule("hidden-characters", "hidden-text", 30, "Characters that nobody sees, where they have no use")
+UNREAD: Final = Rule("unread-encoding", "encoding", 30, "More encoded text than is ever decoded")
+
+OWN_RULES: Final = (LEARNED, HIDDEN, UNREAD, FLOOD)
+"""What a detector finds without a rule of a pack."""
+
+TRUSTED: Final = frozenset({"system", "developer"})
+DATA: Final = frozenset({"tool", "document", "file"})
+
+_RULE_EVIDENCE: Final = 40  # thousandths of a logit for each point of risk that rules found
+_DATA_EVIDENCE: Final = 300  # more for data of others: orders have no business there
+_DECODED_EVIDENCE: Final = 700
+_DECODED_WEIGHT: Final = 15
+_SURE: Final = 97  # no single finding is surer
+_TRUSTED_WEIGHT: Final = 55  # percent
+_QUOTED: Final = 50  # percent that a quoted match weighs less
+_NEARBY: Final = 240  # bytes around talk about attacks
+_QUOTE: Final = 200  # bytes of a quotation on either side of a match
+_SENTENCE: Final = 18  # letters around a quotation that make a sentence of it
+_MOST_SPANS: Final = 64  # windows that are told of, the worst first
+_MOST_PLACES: Final = 512
+_SHOWN: Final = 20  # risk from which the model's finding is told
+_UNREAD_BYTES: Final = 4096
+_ROUNDS: Final = 6
+_NO_LETTERS: Final = bytes(byte for byte in range(0x80) if not chr(byte).isalpha())
+_FULL: Final = frozenset({"plain", "parted", "joined"})
+
+
+class Detector:
+    """Implements `PromptFirewall` with compiled rules and a model. Immutable; safe to use from any thread.
+
+    `model`: None does without. `decoding`: whether disguised and encoded text is read too. `disabled_rules`,
+    `disabled_categories`: what is not looked at; also the model's ("learned") and the hidden characters'.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        model: Model | None,
+        *,
+        decoding: bool = True,
+        disabled_rules: Collection[str] = (),
+        disabled_categories: Collection[str] = (),
+    ) -> None:
+        self._engine = engine
+        self._decoding = decoding
+        self._off = frozenset(
+            rule.id
+            for rule in (*engine.rules, *OWN_RULES)
+            if rule.id in disabled_rules or rule.category in disabled_categories
+        )
+        self._model = None if LEARNED.id in self._off else model
+
+    def score(self, messages: Sequence[Message]) -> Assessment:
+        """The risk of these messages together, and where it comes from. Never raises."""
+        read = views(messages)
+        findings = _Findings(messages)
+        evidence: list[tuple[int, View, list[Window], Numbers]] = []
+        for view in read.views:
+            if not self._decoding and view.kind not in _FULL:
+                continue
+            self._match(view, findings)
+            if self._model is not None and view.kind != "joined":
+                seen = self._weigh(view, messages)
+                if seen is not None:
+                    evidence.append(seen)
+        self._add_hidden(read, findings)
+        spans = findings.spans()
+        risk = risk_of(spans)
+        if self._model is not None and evidence:
+            best = max(most for most, *_ in evidence)
+            learned = self._model.risk(best + risk * _RULE_EVIDENCE)
+            if learned > risk or (learned == risk and learned >= _SHOWN):
+                risk = learned
+                if learned >= _SHOWN:
+                    spans = sorted([*spans, *self._explained(evidence, findings, best, learned)], key=_place)
+        return Assessment(risk, tuple(spans)) if spans or risk else _HARMLESS
+
+    def sanitize(self, messages: Sequence[Message], assessment: Assessment) -> tuple[Message, ...]:
+        """The messages with offending spans replaced by a marker, and without hidden characters.
+
+        What rules found goes first, as its ends are sharp; what the model still sees then goes next. A cut may bring
+        the halves of an attack together, so what is left is scored again until hardly any risk remains. A message
+        that still has something after a few rounds becomes the marker alone. A risk below 20 is left alone.
+        """
+        cleaned = tuple(messages)
+        for _ in range(_ROUNDS):
+            if assessment.risk < _SHOWN or not assessment.spans:
+                return cleaned
+            cleaned = redacted(cleaned, _offending(assessment))
+            cleaned = without(cleaned, views(cleaned).hidden)
+            assessment = self.score(cleaned)
+        suspicious = {span.message for span in assessment.spans} if assessment.risk >= _SHOWN else ()
+        return tuple(
+            replace(message, text=MARKER) if index in suspicious else message for index, message in enumerate(cleaned)
+        )
+
+    def _match(self, view: View, findings: _Findings) -> None:
+        """What the rules find in a view."""
+        matches = [match for match in self._engine.matches(view.data) if match.rule.id not in self._off]
+        if not matches:
+            return
+        talk = [match for match in matches if match.rule.discount]
+        decoded = view.kind not in _FULL
+        for match in matches:
+            if not match.rule.discount:
+                findings.add(match, view, _discount(match, talk), _is_quoted(view.data, match), decoded=decoded)
+
+    def _weigh(self, view: View, messages: Sequence[Message]) -> tuple[int, View, list[Window], Numbers] | None:
+        """What the model sees in a view: the most evidence, all windows, and what each word adds."""
+        assert self._model is not None
+        words = self._model.vocabulary.words_of(_without_markers(view.data))
+        if not len(words):
+            return None
+        sums, counts = self._model.contributions(words)
+        bonus = _DECODED_EVIDENCE if view.kind not in _FULL else 0
+        stretches = list(_stretches(words, self._model.vocabulary.wall, _roles_of(view, messages)))
+        windows: list[Window] = []
+        for role, start, end in stretches:
+            if role in TRUSTED:
+                continue
+            extra = bonus + (_DATA_EVIDENCE if role in DATA else 0)
+            found = self._model.windows(sums, counts, [(start, end)])
+            windows += found if not extra else [Window(w.start, w.end, w.evidence + extra) for w in found]
+        if not windows:
+            return None
+        return max(window.evidence for window in windows), view, windows, sums
+
+    def _explained(
+        self,
+        evidence: Sequence[tuple[int, View, list[Window], Numbers]],
+        findings: _Findings,
+        best: int,
+        risk: int,
+    ) -> Iterator[Span]:
+        """Where the model saw what it saw: in each of the worst windows, the words that add the most."""
+        assert self._model is not None
+        boost = findings.risk * _RULE_EVIDENCE
+        for _, view, windows, sums in evidence:
+            telling = sorted(
+                (window for window in windows if self._model.risk(window.evidence + boost) >= _SHOWN),
+                key=lambda window: (-window.evidence, window.start),
+            )[:_MOST_SPANS]
+            if not telling:
+                continue
+            weight = risk if telling[0].evidence == best else self._model.risk(telling[0].evidence + boost)
+            stretches = sorted({_heaviest(sums, window) for window in telling})
+            places = {
+                place
+                for first, last in word_places(_without_markers(view.data), stretches)
+                for place in view.places(first, last)
+            }
+            for place in places:
+                yield Span(*place, LEARNED.id, LEARNED.category, max(weight, 1), LEARNED.title)
+
+    def _add_hidden(self, read: Views, findings: _Findings) -> None:
+        if read.hidden and HIDDEN.id not in self._off:
+            for place in read.hidden[:_MOST_PLACES]:
+                findings.put(HIDDEN, place, HIDDEN.weight)
+        if self._decoding and read.signals.get("unread", 0) >= _UNREAD_BYTES and UNREAD.id not in self._off:
+            for index, message in enumerate(findings.messages):
+                if len(message.text) >= _UNREAD_BYTES:
+                    findings.put(UNREAD, (index, 0, len(message.text)), UNREAD.weight)
+
+
+_HARMLESS: Final = Assessment(0)
+
+
+class _Findings:
+    """What rules found: the heaviest weight of each rule at each place."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+        self._weights: dict[tuple[Rule, int, int, int], int] = {}
+        self.risk = 0
+
+    def add(self, match: Match, view: View, discount: int, quoted: bool, *, decoded: bool) -> None:
+        """A match in a view, if the rule counts in the text that it stands in."""
+        rule = match.rule
+        places = list(view.places(match.start, match.end))
+        roles = {self.messages[place[0]].role for place in places}
+        share = max((_share(rule, role) for role in roles), default=0)
+        if not share:
+            return
+        if quoted and not roles & DATA:
+            discount = max(discount, _QUOTED)
+        weight = rule.weight * share * (100 - discount) // 10_000
+        if decoded and not self._is_known(rule, places):
+            weight = max(weight, min(weight + _DECODED_WEIGHT, _SURE))
+        for place in places:
+            self.put(rule, place, max(weight, 1))
+
+    def put(self, rule: Rule, place: tuple[int, int, int], weight: int) -> None:
+        """A finding of a rule at a place."""
+        key = (rule, *place)
+        self._weights[key] = max(weight, self._weights.get(key, 0))
+
+    def spans(self) -> list[Span]:
+        """All findings, in order of their places."""
+        spans = [
+            Span(message, start, end, rule.id, rule.category, weight, rule.title)
+            for (rule, message, start, end), weight in self._weights.items()
+        ]
+        spans.sort(key=_place)
+        self.risk = risk_of(spans)
+        return spans
+
+    def _is_known(self, rule: Rule, places: Iterable[tuple[int, int, int]]) -> bool:
+        """Whether the rule was found there without decoding: some views show what stands around a disguise too."""
+        return any(
+            known is rule and message == place[0] and start < place[2] and place[1] < end
+            for place in places
+            for known, message, start, end in self._weights
+        )
+
+
+def _place(span: Span) -> tuple[int, int, int, str]:
+    return span.message, span.start, span.end, span.rule
+
+
+def _share(rule: Rule, role: str) -> int:
+    """The percentage of its weight that a rule has in text of a role; 0 where it does not count."""
+    if rule is FLOOD or rule.counts_in(role):
+        return 100
+    return _TRUSTED_WEIGHT if role in TRUSTED and not rule.roles else 0
+
+
+def _offending(assessment: Assessment) -> list[Span]:
+    """The spans to cut first: those of rules, if there are any of weight."""
+    sharp = [span for span in assessment.spans if span.rule != LEARNED.id]
+    return sharp if risk_of(sharp) >= _SHOWN else list(assessment.spans)
+
+
+def _discount(match: Match, talk: Sequence[Match]) -> int:
+    """The percentage that talk about attacks nearby takes off a match."""
+    return max(
+        (
+            other.rule.discount
+            for other in talk
+            if other.start < match.end + _NEARBY and match.start < other.end + _NEARBY
+        ),
+        default=0,
+    )
+
+
+def _is_quoted(data: bytes, match: Match) -> bool:
+    """Whether a match stands inside a quotation that is part of a longer sentence."""
+    for mark in (b'"', b"`", b"'"):
+        first = data.rfind(mark, max(match.start - _QUOTE, 0), match.start + 1)
+        last = data.find(mark, max(match.end - 1, first + 1), match.end + _QUOTE)
+        if first < 0 or last < 0 or data.find(b"\n\n", first, last) >= 0:
+            continue
+        before, after = data[max(first - _QUOTE, 0) : first], data[last + 1 : last + 1 + _QUOTE]
+        if before[-1:].isalnum() or after[:1].isalnum():
+            continue  # an apostrophe
+        if (
+            before.rstrip()[-2:-1] in (b'"', b"'")
+            or before.rstrip()[-1:] in (b"{", b"[", b"=")
+            or before.endswith(b"\\")
+        ):
+            continue  # part of a format, not of a sentence
+        around = before.rpartition(b"\n")[2] + after.partition(b"\n")[0]
+        if len(around.translate(None, _NO_LETTERS)) >= _SENTENCE:
+            return True
+    return False
+
+
+def _without_markers(data: bytes) -> bytes:
+    """The text with blanks for the markers of an earlier redaction, which are made of telling words."""
+    marker = MARKER.encode()
+    return data.replace(marker, b" " * len(marker)) if marker in data else data
+
+
+def _stretches(words: Words, wall: np.uint64, roles: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """(role, start, end) of the words between walls; where there are more stretches than roles, the last goes on."""
+    walls = np.flatnonzero(words == wall).tolist()
+    for index, (before, after) in enumerate(pairwise([-1, *walls, len(words)])):
+        if after > before + 1:
+            yield roles[min(index, len(roles) - 1)], before + 1, after
+
+
+def _roles_of(view: View, messages: Sequence[Message]) -> list[str]:
+    """The role of each stretch between walls; a view put together from pieces has one, the least trusted."""
+    if view.kind in ("plain", "parted"):
+        return [
+            message.role
+            for index, message in enumerate(messages)
+            if not index or messages[index - 1].role != message.role
+        ]
+    roles = {messages[place[0]].role for place in islice(view.places(0, len(view.data)), _MOST_PLACES)}
+    return [min(roles, key=lambda role: (role in TRUSTED, role not in DATA, role), default="user")]
+
+
+def _heaviest(sums: Numbers, window: Window) -> tuple[int, int]:
+    """The words of a window that together add the most: start and end (exclusive)."""
+    upto = np.concatenate(([0], np.cumsum(sums[window.start : window.end])))
+    low = np.minimum.accumulate(upto)
+    end = int(np.argmax(upto[1:] - low[:-1])) + 1
+    start = int(np.argmin(upto[:end]))
+    return window.start + start, window.start + end

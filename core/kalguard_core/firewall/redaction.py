@@ -1,0 +1,46 @@
+"""Redaction: suspicious pieces of text go, everything else stays as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from ..action import Message
+from .base import Span
+
+MARKER: Final = "[REDACTED:prompt-injection]"
+"""Stands where something was."""
+
+
+def redacted(messages: Sequence[Message], spans: Iterable[Span]) -> tuple[Message, ...]:
+    """The messages with the marker in place of each span; overlapping and touching spans become one."""
+    return _replaced(messages, ((span.message, span.start, span.end) for span in spans), MARKER)
+
+
+def without(messages: Sequence[Message], places: Iterable[tuple[int, int, int]]) -> tuple[Message, ...]:
+    """The messages without the characters of some places (message, start, end)."""
+    return _replaced(messages, places, "")
+
+
+def cut(text: str, places: Iterable[tuple[int, int]], marker: str = MARKER) -> str:
+    """The text with the marker in place of each (start, end); overlapping and touching ones become one."""
+    parts: list[str] = []
+    kept = 0
+    for start, end in sorted(places):
+        if start > kept or not parts:
+            parts += (text[kept:start], marker)
+        kept = max(kept, end)
+    parts.append(text[kept:])
+    return "".join(parts)
+
+
+def _replaced(messages: Sequence[Message], places: Iterable[tuple[int, int, int]], marker: str) -> tuple[Message, ...]:
+    by_message: dict[int, list[tuple[int, int]]] = {}
+    for message, start, end in places:
+        by_message.setdefault(message, []).append((start, end))
+    return tuple(
+        replace(message, text=cut(message.text, by_message[index], marker)) if index in by_message else message
+        for index, message in enumerate(messages)
+    )
