@@ -17,7 +17,7 @@ TESTARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench detectors fuzz clean
+.PHONY: help setup run test lint format bench detectors fuzz slow clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -46,11 +46,15 @@ bench: setup ## Run the benchmarks (ARGS="--help")
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python benchmarks/policy_matching.py
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/firewall.py
 
 detectors: $(DETECTORS_VENV)/.ready ## Install other detectors, for `kalguard firewall evaluate DIR --beside`
 
 fuzz: $(VENV)/.ready-dev ## Try broken requests of all protocols (ARGS="600": so many seconds)
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
+
+slow: $(VENV)/.ready-dev ## Look for texts that the firewall is slow to score (ARGS="600": so many seconds)
+	$(BIN)/python tests/fuzz/slow.py $(ARGS)
 
 clean: ## Remove environments, caches and what `make run` left
 	rm -rf $(VENV) $(ENVOY_VENV) $(DETECTORS_VENV) .kalguard .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
