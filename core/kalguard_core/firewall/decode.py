@@ -34,7 +34,7 @@ import re2
 from numpy.typing import NDArray
 
 from .fold import codes_of, fold_codes
-from .words import KNOWN, LONGEST, TELLING
+from .words import KNOWN, LONGEST, TELLING, TELLING_TOO
 
 WALL: Final = b"\n\x00\n"
 Positions: TypeAlias = NDArray[np.int32]
@@ -938,28 +938,40 @@ def _spaced(text: _Text) -> list[Hit]:
         if often * 2 < len(gaps):
             continue  # a formula
         words: list[list[tuple[int, int]]] = [[places[0]]]
+        wider = False
         for gap, place in zip(gaps, places[1:], strict=True):
             if gap != usual:
                 sign = gap.strip()
+                wider = wider or not sign or sign == usual.strip()
                 if len(sign) == 1 and sign in b".,;:!?" and sign not in usual:
                     at = place[0] - len(gap) + gap.index(sign)
                     words[-1].append((at, at + 1))
                 words.append([])
             words[-1].append(place)
-        if len(words) == 1 and len(places) >= 8 and cuts < _LETTERS_CUT:
-            cuts += len(places)
-            letters = b"".join(data[first:last] for first, last in places[:_LETTERS_CUT])
-            if letters.isascii():
-                at = 0
-                cut: list[list[tuple[int, int]]] = []
-                for length in _segmented(letters.decode("ascii").lower()):
-                    cut.append(places[at : at + length])
-                    at += length
-                if at < len(places):
-                    cut.append(places[at:])
-                words = cut
+        if not wider:
+            # nothing parts words but signs, if at all
+            whole, words = words, []
+            for letters in whole:
+                if len(letters) >= 8 and cuts < _LETTERS_CUT:
+                    cuts += len(letters)
+                    words += _cut_up(data, letters)
+                else:
+                    words.append(letters)
         hits.append(_word_hit(data, words))
     return hits
+
+
+def _cut_up(data: bytes, places: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Letters without gaps as words; the signs among them end one."""
+    letters = b"".join(data[first:last] for first, last in places)
+    if not letters.isascii():
+        return [list(places)]
+    words: list[list[tuple[int, int]]] = []
+    at = 0
+    for length in _segmented(letters.decode("ascii").lower()):
+        words.append(list(places[at : at + length]))
+        at += length
+    return words
 
 
 def _is_known(data: bytes, word: Sequence[tuple[int, int]]) -> bool:
@@ -1233,33 +1245,36 @@ def _pig(word: str) -> str:
 
 
 _LONG: Final = tuple(word for word in dict.fromkeys(TELLING) if len(word) >= 5)
-_BACKWARDS: Final = frozenset(word[::-1] for word in _LONG)
-_SHIFTS: Final = {_shifted(word, by): 26 - by for word in _LONG for by in range(1, 26) if len(word) > 5 or by == 13}
-_MIRRORED: Final = frozenset(map(_mirrored, _LONG))
-_PIG: Final = frozenset(map(_pig, _LONG))
+_ALL_TELLING: Final = tuple(dict.fromkeys((*_LONG, *(word for word in TELLING_TOO if len(word) >= 6))))
+_BACKWARDS: Final = frozenset(word[::-1] for word in _ALL_TELLING)
+# what only a shift by thirteen makes of the longer list is enough: the others are as many again for each
+_SHIFTS: Final = {_shifted(word, 13): 13 for word in _ALL_TELLING} | {
+    _shifted(word, by): 26 - by for word in _ALL_TELLING for by in range(1, 26) if len(word) > 5 and by != 13
+}
+_MIRRORED: Final = frozenset(map(_mirrored, _ALL_TELLING))
+_PIG: Final = frozenset(map(_pig, _ALL_TELLING))
+# neighbours that stand so only where the order of words is reversed
 _UNORDERED: Final = frozenset(
-    (
-        "instructions previous",
-        "instructions prior",
-        "instructions your",
-        "instructions all",
-        "prompt system",
-        "previous all",
-        "instructions above",
-        "rules previous",
-        "instructions these",
-        "instructions the",
-        "instructions following",
-    )
+    """
+    instructions previous|instructions prior|instructions your|instructions all|prompt system|previous all
+    instructions above|rules previous|instructions these|instructions the|instructions following
+    instructions hidden|instructions earlier|instructions initial|instructions any
+    rules your|rules the|rules all|guidelines your|guidelines the|guidelines all|restrictions any|restrictions all
+    prompt hidden|prompt your|prompt the|message system|message developer|policy content|policy your|filters your
+    limits your|limits no|filters no|restrictions no|mode developer|mode unrestricted|everything ignore
+    the of|the in|the with|the from|a into|an as|your of|the by|this in|the ignore|all ignore|your ignore|the forget
+    your reveal|the reveal|the disregard|your forget|me tell|not do|user the|rules any
+    """.replace("\n", "|").split("|")
 )
+_UNORDERED_PAIRS: Final = frozenset(f"{pair.strip()} " for pair in _UNORDERED if pair.strip())
 # a word cut in two by a space; not where both halves are words
 _CUT_BY_SPACE: Final = frozenset(
     f"{word[:at]} {word[at:]}"
-    for word in _LONG
+    for word in _ALL_TELLING
     for at in range(2, len(word) - 1)
     if word[:at] not in KNOWN or word[at:] not in KNOWN
 )
-_LITERALS: Final = (*_CUT_BY_SPACE, *_BACKWARDS, *_SHIFTS, *_MIRRORED, *_PIG, *_UNORDERED)
+_LITERALS: Final = (*_CUT_BY_SPACE, *_BACKWARDS, *_SHIFTS, *_MIRRORED, *_PIG, *_UNORDERED_PAIRS)
 
 
 _TELLTALE: Final = _re2("|".join(sorted(_LITERALS, key=len, reverse=True)).encode("ascii"), ignore_case=True)
@@ -1325,7 +1340,7 @@ def _each_reversed(text: _Text) -> list[Hit]:
 def _reordered(text: _Text) -> list[Hit]:
     """Words in reverse order."""
     hits = []
-    told = [hit for hit in _told(text, _UNORDERED) if not _word_byte((text.data[hit[1] : hit[1] + 1] or b" ")[0])]
+    told = [hit for hit in _told(text, _UNORDERED_PAIRS) if not _word_byte((text.data[hit[0] - 1 : hit[0]] or b" ")[0])]
     for start, end in _regions(text.data, told, 512):
         words = [word.span() for word in _WORD_RUN.finditer(text.data, start, end)]
         plain = bytearray()
