@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from .settings import Settings
 
@@ -19,9 +20,19 @@ def cache_dir(settings: Settings, environ: Mapping[str, str]) -> tuple[Path | No
 
     KALGUARD_CACHE_DIR; else the one that systemd made for the service, else the user's own.
     """
-    if settings.cache_dir == "off":
+    return _made(settings.cache_dir, environ)
+
+
+def users_cache_dir(environ: Mapping[str, str]) -> Path | None:
+    """The directory for a command that reads no settings but this one; None if there is none."""
+    said = environ.get("KALGUARD_CACHE_DIR", "")
+    return _made("off" if said == "off" else Path(said) if said else None, environ)[0]
+
+
+def _made(chosen: Path | Literal["off"] | None, environ: Mapping[str, str]) -> tuple[Path | None, str]:
+    if chosen == "off":
         return None, ""
-    folder = settings.cache_dir if isinstance(settings.cache_dir, Path) else _default(environ)
+    folder = chosen if isinstance(chosen, Path) else _default(environ)
     if folder is None:
         return None, "there is no home directory; set KALGUARD_CACHE_DIR (or off)"
     try:

@@ -11,7 +11,7 @@ import pytest
 
 from kalguard_core.firewall.document import Firewalls
 from kalguard_core.firewall.sensitive import data as sensitive_data
-from kalguard_ext_authz.cache_dir import cache_dir
+from kalguard_ext_authz.cache_dir import cache_dir, users_cache_dir
 from kalguard_ext_authz.firewall_cache import Cached
 from kalguard_ext_authz.settings import Settings
 
@@ -38,6 +38,13 @@ def test_a_place_that_can_not_be_used_is_said(tmp_path: Path) -> None:
     assert folder is None
     assert problem.startswith(f"{tmp_path}/file/cache: not a directory")
     assert "KALGUARD_CACHE_DIR" in where({})[1]
+
+
+def test_a_command_without_settings_keeps_them_where_a_server_does(tmp_path: Path) -> None:
+    home, said = tmp_path / "home", tmp_path / "said"
+    assert users_cache_dir({"HOME": str(home)}) == home / ".cache" / "kalguard"
+    assert users_cache_dir({"HOME": str(home), "KALGUARD_CACHE_DIR": str(said)}) == said
+    assert users_cache_dir({"HOME": str(home), "KALGUARD_CACHE_DIR": "off"}) is None
 
 
 def test_no_cache_is_no_problem() -> None:

@@ -56,11 +56,13 @@ def serve(config: Path | None, only_check: bool, list_settings: bool, as_json: b
 
 
 def _check(settings: Settings, warnings: list[str], as_json: bool) -> None:
+    from ..cache_dir import cache_dir
     from ..metrics import Metrics
     from ..reload import Documents
 
     async def read() -> Documents:
-        documents = Documents(settings, Metrics(), lambda _: None)
+        # what is compiled here the server that is started next need not compile again
+        documents = Documents(settings, Metrics(), lambda _: None, cache=cache_dir(settings, os.environ)[0])
         documents.load()
         return documents
 

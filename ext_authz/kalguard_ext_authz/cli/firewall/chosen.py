@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from kalguard_core.firewall.evaluation import ROLES
 
 if TYPE_CHECKING:
     from kalguard_core.firewall import PromptFirewall
+    from kalguard_core.firewall.detectors import Compiler
 
 BLOCK_AT: Final = 70
 SANITIZE_AT: Final = 50
@@ -41,9 +43,21 @@ class Thresholds:
 
 def default_firewall() -> PromptFirewall:
     """The firewall of a server without a firewall document."""
-    from kalguard_core.firewall import default_firewall as made
+    from kalguard_core.firewall.detectors import Detectors
+    from kalguard_core.firewall.profile import DetectorOptions
 
-    return made()
+    return Detectors((), compiler()).make(DetectorOptions())
+
+
+def compiler() -> Compiler:
+    """What compiles the rules: it keeps them for the next command, as a server does for its next start."""
+    from kalguard_core.firewall.detectors import Here
+
+    from ...cache_dir import users_cache_dir
+    from ...firewall_cache import Cached
+
+    folder = users_cache_dir(os.environ)
+    return Here() if folder is None else Cached(folder)
 
 
 def firewall_options(command: F) -> F:
@@ -75,11 +89,11 @@ def _profiled(document: Path | None, profile: str | None) -> Any:
 
     try:
         if document is None:
-            firewalls = Firewalls.built_in()
+            firewalls = Firewalls.built_in(compiler=compiler())
         else:
             text = document.read_text("utf-8")
             packs = [(path, (document.parent / path).read_text("utf-8")) for path in pack_paths(text, str(document))]
-            firewalls = Firewalls.parse(text, str(document), tuple(packs))
+            firewalls = Firewalls.parse(text, str(document), tuple(packs), compiler=compiler())
     except DocumentError as error:
         raise click.UsageError(str(error)) from None
     except UnicodeDecodeError as error:

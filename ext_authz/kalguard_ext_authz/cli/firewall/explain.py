@@ -30,7 +30,7 @@ _END: Final = 120
 _VIEW: Final = 400  # characters shown of another reading
 _COLOURS: Final = ((70, "red"), (50, "yellow"), (0, "cyan"))
 _DECISIONS: Final = {"allow": "green", "sanitize": "yellow", "block": "red"}
-MODEL: Final = "model"
+MODEL: Final = "learned"
 """The rule id of spans that the learned model contributes."""
 
 

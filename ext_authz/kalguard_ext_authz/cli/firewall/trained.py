@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .chosen import Maker
+from .chosen import Maker, compiler
 
 if TYPE_CHECKING:
     from kalguard_core.firewall import PromptFirewall
@@ -33,10 +33,9 @@ def models_left_out(
 def firewall_with(artifact: bytes) -> PromptFirewall:
     """The firewall that a server uses, with another model. Raises `ModelError`."""
     from kalguard_core.firewall import Detector
-    from kalguard_core.firewall.detectors import Here
     from kalguard_core.firewall.model import Model
 
-    return Detector(Here().engine(()), Model.load(artifact))
+    return Detector(compiler().engine(()), Model.load(artifact))
 
 
 def trained_maker(artifact: bytes) -> Maker:
