@@ -26,6 +26,7 @@ from ..action import Message
 from .base import Assessment, Span, risk_of
 from .engine import FLOOD, Engine, Match
 from .features import Numbers, Words, word_places
+from .legible import legible
 from .model import Model, Window
 from .pack import Rule
 from .redaction import MARKER, redacted, without
@@ -300,9 +301,9 @@ def _is_quoted(data: bytes, match: Match) -> bool:
 
 
 def _without_markers(data: bytes) -> bytes:
-    """The text with blanks for the markers of an earlier redaction, which are made of telling words."""
+    """The text with blanks for what is no words, and for the markers of an earlier redaction: theirs are telling."""
     marker = MARKER.encode()
-    return data.replace(marker, b" " * len(marker)) if marker in data else data
+    return legible(data.replace(marker, b" " * len(marker)) if marker in data else data)
 
 
 def _stretches(words: Words, wall: np.uint64, roles: Sequence[str]) -> Iterator[tuple[str, int, int]]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from .evaluation import Row
 from .features import SIZE, Numbers, Vocabulary, features_of
 from .fold import fold_bytes
+from .legible import legible
 from .lexicon import bundled_lexicons, read_lexicons
 from .model import MOST_PER_WORD, THOUSANDTHS, WINDOW, Curve, Model, window_bounds
 
@@ -114,7 +115,7 @@ class Trainer:
         owner: list[int] = []
         for index, row in enumerate(self.rows):
             self._progress()
-            words = vocabulary.words_of(fold_bytes(row.text[:_MOST_CHARACTERS]))
+            words = vocabulary.words_of(legible(fold_bytes(row.text[:_MOST_CHARACTERS])))
             if not len(words):
                 continue
             kinds = list(features_of(words))

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 # Read in reverse, shifted and cut, these are hardly ever anything else. Folded, five letters and more.
 TELLING: Final = tuple(
-    """
+    _words("""
     ignore ignores ignoring previous instruction instructions prompt prompts system reveal disregard forget override
     bypass password passwords secret secrets guidelines restrictions developer jailbreak unrestricted confidential
     credentials execute command commands pretend assistant following above earlier prior output print repeat
     anweisungen ignoriere vorherigen instrucciones ignora anteriores instrucoes instructions istruzioni precedenti
     instructies talimatlari polecenia precedentes
-    """.split()
+    """)
 )
 
 # The same, of six letters and more, for what turns whole texts round: what such texts say besides, and the beginnings
 # of their words in other languages.
 TELLING_TOO: Final = tuple(
-    """
+    _words("""
     without anything everything conversation character message messages filters limits policy policies safety ethics
     ethical answer request refuse simulat persona respond response guideline creator programm training chatgpt filter
     unfilter uncensor unlimit unbound original initial directive hidden private internal harmful illegal dangerous
@@ -40,12 +45,12 @@ TELLING_TOO: Final = tuple(
     abaikan sebelumnya instruksi perintah aturan batasan tampilkan rahasia
     ignorer tidligere tidigare instruksjon instruktion hemliga begrens visa
     instrukce predchozi omezeni zapomen pravidla utasitas korabbi szabaly korlatoz
-    """.split()
+    """)
 )
 
 # What spaced letters without gaps are cut into, and what words cut by a separator are put together to.
 KNOWN: Final = frozenset(
-    """
+    _words("""
     a aborted about above absolutely accept access accomplice according account across act acting action actions actual
     actually add address admin administrator after afterwards again against agent agents ai alert all alle allow allowed
     alone already also always am amoral an and anonymous answer anteriores anweisungen any anymore anyone anything api
@@ -99,6 +104,6 @@ KNOWN: Final = frozenset(
     violence violent virus visit voice void want wants warn warning warnings was watch way we weapon weapons website
     welcome were what whatever when where which while who whole why will wipe wish with withhold without word worded
     words work world worst would write written wrong yes you younger your yourself zeige
-    """.split()
+    """)
 )
 LONGEST: Final = max(map(len, KNOWN))
