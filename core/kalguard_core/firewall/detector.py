@@ -15,6 +15,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Final
@@ -45,6 +46,8 @@ DATA: Final = frozenset({"tool", "document", "file"})
 _RULE_EVIDENCE: Final = 40  # thousandths of a logit for each point of risk that rules found
 _DATA_EVIDENCE: Final = 300  # more for data of others: orders have no business there
 _DECODED_EVIDENCE: Final = 700
+_TALK_EVIDENCE: Final = 1200  # less near talk about attacks
+_QUOTED_SHARE: Final = 35  # percent of what quoted words add
 _DECODED_WEIGHT: Final = 15
 _SURE: Final = 97  # no single finding is surer
 _TRUSTED_WEIGHT: Final = 55  # percent
@@ -57,6 +60,10 @@ _MOST_PLACES: Final = 512
 _SHOWN: Final = 20  # risk from which the model's finding is told
 _UNREAD_BYTES: Final = 4096
 _ROUNDS: Final = 6
+_MARKS: Final = (b'"', b"`", b"'")  # folding makes these of all quotation marks
+_QUOTATION: Final = re.compile(rb'"[^"\n]{4,400}"|`[^`\n]{4,400}`|(?<![0-9A-Za-z])\'[^\'\n]{4,400}\'')
+_FORMAT_QUOTES: Final = frozenset({b'"', b"'"})
+_FORMAT_STARTS: Final = frozenset({b"{", b"[", b"="})
 _NO_LETTERS: Final = bytes(byte for byte in range(0x80) if not chr(byte).isalpha())
 _FULL: Final = frozenset({"plain", "parted", "joined"})
 
@@ -94,9 +101,9 @@ class Detector:
         for view in read.views:
             if not self._decoding and view.kind not in _FULL:
                 continue
-            self._match(view, findings)
+            talk = self._match(view, findings)
             if self._model is not None and view.kind != "joined":
-                seen = self._weigh(view, messages)
+                seen = self._weigh(view, messages, talk)
                 if seen is not None:
                     evidence.append(seen)
         self._add_hidden(read, findings)
@@ -130,21 +137,24 @@ class Detector:
             replace(message, text=MARKER) if index in suspicious else message for index, message in enumerate(cleaned)
         )
 
-    def _match(self, view: View, findings: _Findings) -> None:
-        """What the rules find in a view."""
+    def _match(self, view: View, findings: _Findings) -> list[Match]:
+        """Note what the rules find in a view; what of it is talk about attacks is returned."""
         matches = [match for match in self._engine.matches(view.data) if match.rule.id not in self._off]
-        if not matches:
-            return
         talk = [match for match in matches if match.rule.discount]
         decoded = view.kind not in _FULL
         for match in matches:
             if not match.rule.discount:
-                findings.add(match, view, _discount(match, talk), _is_quoted(view.data, match), decoded=decoded)
+                quoted = _is_quoted(view.data, match.start, match.end)
+                findings.add(match, view, _discount(talk, match.start, match.end), quoted, decoded=decoded)
+        return talk
 
-    def _weigh(self, view: View, messages: Sequence[Message]) -> tuple[int, View, list[Window], Numbers] | None:
+    def _weigh(
+        self, view: View, messages: Sequence[Message], talk: Sequence[Match]
+    ) -> tuple[int, View, list[Window], Numbers] | None:
         """What the model sees in a view: the most evidence, all windows, and what each word adds."""
         assert self._model is not None
-        words = self._model.vocabulary.words_of(_without_markers(view.data))
+        data = _without_markers(view.data)
+        words = self._model.vocabulary.words_of(data)
         if not len(words):
             return None
         sums, counts = self._model.contributions(words)
@@ -156,10 +166,36 @@ class Detector:
                 continue
             extra = bonus + (_DATA_EVIDENCE if role in DATA else 0)
             found = self._model.windows(sums, counts, [(start, end)])
+            if role not in DATA:
+                found = self._excused(data, talk, sums, counts, found)
             windows += found if not extra else [Window(w.start, w.end, w.evidence + extra) for w in found]
         if not windows:
             return None
         return max(window.evidence for window in windows), view, windows, sums
+
+    def _excused(
+        self, data: bytes, talk: Sequence[Match], sums: Numbers, counts: Numbers, windows: list[Window]
+    ) -> list[Window]:
+        """The windows, with less evidence where it is quoted or talked about. Looks only where there is some."""
+        assert self._model is not None
+        quoted = _quotations(data) if any(mark in data for mark in _MARKS) else []
+        if not talk and not quoted:
+            return windows
+        doubtful = [window for window in windows if self._model.risk(window.evidence) >= _SHOWN][:_MOST_SPANS]
+        excused = {}
+        for window in doubtful:
+            places = list(word_places(data, [(word, word + 1) for word in range(window.start, window.end)]))
+            here = sums[window.start : window.end]
+            if quoted:
+                inside = np.array([any(first <= start < last for first, last in quoted) for start, _ in places])
+                here = np.where(inside & (here > 0), here * _QUOTED_SHARE // 100, here)
+            total, count = int(here.sum()), int(counts[window.start : window.end].sum())
+            evidence = int(self._model.evidence(np.array([total]), np.array([count]))[0])
+            start, end = _heaviest(sums, window)
+            if _discount(talk, places[start - window.start][0], places[end - 1 - window.start][1]):
+                evidence -= _TALK_EVIDENCE
+            excused[window] = Window(window.start, window.end, min(evidence, window.evidence))
+        return [excused.get(window, window) for window in windows]
 
     def _explained(
         self,
@@ -266,38 +302,35 @@ def _offending(assessment: Assessment) -> list[Span]:
     return sharp if risk_of(sharp) >= _SHOWN else list(assessment.spans)
 
 
-def _discount(match: Match, talk: Sequence[Match]) -> int:
-    """The percentage that talk about attacks nearby takes off a match."""
+def _discount(talk: Sequence[Match], start: int, end: int) -> int:
+    """The percentage that talk about attacks near these bytes takes off."""
     return max(
-        (
-            other.rule.discount
-            for other in talk
-            if other.start < match.end + _NEARBY and match.start < other.end + _NEARBY
-        ),
+        (other.rule.discount for other in talk if other.start < end + _NEARBY and start < other.end + _NEARBY),
         default=0,
     )
 
 
-def _is_quoted(data: bytes, match: Match) -> bool:
-    """Whether a match stands inside a quotation that is part of a longer sentence."""
-    for mark in (b'"', b"`", b"'"):
-        first = data.rfind(mark, max(match.start - _QUOTE, 0), match.start + 1)
-        last = data.find(mark, max(match.end - 1, first + 1), match.end + _QUOTE)
-        if first < 0 or last < 0 or data.find(b"\n\n", first, last) >= 0:
-            continue
-        before, after = data[max(first - _QUOTE, 0) : first], data[last + 1 : last + 1 + _QUOTE]
+def _is_quoted(data: bytes, start: int, end: int) -> bool:
+    """Whether these bytes stand inside a quotation that is part of a longer sentence."""
+    low, high = max(start - 2 * _QUOTE, 0), end + 2 * _QUOTE
+    return any(first <= start - low and end - low <= last for first, last in _quotations(data[low:high]))
+
+
+def _quotations(data: bytes) -> list[tuple[int, int]]:
+    """The quotations in a text that are part of longer sentences, with their marks."""
+    found = []
+    for quotation in _QUOTATION.finditer(data):
+        first, last = quotation.span()
+        before, after = data[max(first - _QUOTE, 0) : first], data[last : last + _QUOTE]
         if before[-1:].isalnum() or after[:1].isalnum():
             continue  # an apostrophe
-        if (
-            before.rstrip()[-2:-1] in (b'"', b"'")
-            or before.rstrip()[-1:] in (b"{", b"[", b"=")
-            or before.endswith(b"\\")
-        ):
+        bare = before.rstrip()
+        if bare[-2:-1] in _FORMAT_QUOTES or bare[-1:] in _FORMAT_STARTS or before.endswith(b"\\"):
             continue  # part of a format, not of a sentence
         around = before.rpartition(b"\n")[2] + after.partition(b"\n")[0]
         if len(around.translate(None, _NO_LETTERS)) >= _SENTENCE:
-            return True
-    return False
+            found.append((first, last))
+    return found
 
 
 def _without_markers(data: bytes) -> bytes:
