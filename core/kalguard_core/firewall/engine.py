@@ -4,8 +4,8 @@ Rules of this file:
 - Every text is read twice: once as it is (shapes), and once as strings with one byte for each word, which says what
   the word can be in a phrase (phrases). A word is in several lists, so its byte stands for the set of lists it is in.
   There are more such sets than bytes: phrases are spread over *books*, each with bytes of its own.
-- Phrases are looked for only if the text has an anchor of one of them (`phrase.anchor`): English text pays next to
-  nothing for the rules of twenty other languages.
+- Phrases are looked for only where a text has the words that they require (`sieve`): English text pays next to nothing
+  for the rules of twenty other languages, and little for those of its own.
 - Words are numbered once for all books (`_Vocabulary`); numpy turns the numbers into the bytes of a book.
 - What was compiled can be kept (`compiled`) and is taken back only if it is whole and fits; anything else is compiled
   anew. It holds data, never code.
@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from . import matcher
 from .matcher import HAS_HYPERSCAN, HyperscanSet, first_places, place_finder
 from .pack import SHORTEST_STEM, PackError, Rule, RulePacks, commonness, load_packs, packs_digest
-from .phrase import ANY, TO_WORDS, Atom, Node, PatternError, anchor, atoms, expression
+from .phrase import ANY, TO_WORDS, Atom, Node, PatternError, atoms, endless, expression, rarest, reach, requirements
 from .shape import rewrite
+from .sieve import Sieve, Wanted
 
 Backend: TypeAlias = Literal["auto", "hyperscan", "re2"]
 
@@ -47,25 +48,30 @@ MAX_PLACES: Final = 2048
 ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 """What may be base64 of 18 bytes or more."""
 
-_FORMAT: Final = 1  # of what `compiled` writes; goes up with every change of it or of what patterns become
+_FORMAT: Final = 2  # of what `compiled` writes; goes up with every change of it or of what patterns become
 _MAGIC: Final = b"KALGUARD-RULES\n"
-_BLOCK: Final = 1 << 12  # bytes that are split into words at once
+_BLOCK: Final = 1 << 13  # bytes that are split into words at once
 _WALL_WORD: Final = 0  # numbers of words
 _UNKNOWN: Final = 1
 _OTHER: Final = 1  # the byte of a word that is in no list of a book; 0 is the wall's
 _KINDS: Final = 0xFF - _OTHER  # sets of lists that a book can tell apart
 _MAX_WORDS: Final = 0xFFFF
 # Patterns compiled into one database. Compiling many phrases takes much longer than compiling each of them: they begin
-# with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not.
+# with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not. Texts hold the
+# words that one phrase requires more seldom than those of one of several.
 _SHAPES_TOGETHER: Final = 32
-_PHRASES_TOGETHER: Final = 2
+_PHRASES_TOGETHER: Final = 1
+_STRETCHES: Final = 16  # that are kept in the bytes of a book
 _REMEMBERED: Final = 1 << 15  # words whose number is kept
 _LONGEST_REMEMBERED: Final = 40  # bytes
-_SHORT: Final = 1 << 16  # bytes of a text whose words are remembered
 _UNKNOWN_NUMBER: Final = _UNKNOWN.to_bytes(2, "little")
 _WORD: Final = re.compile(rb"[0-9A-Za-z\x00\x80-\xff]+")
 # Punctuation that folding leaves, and that people write next to words; for `TO_WORDS` it would be letters.
-_PUNCTUATION: Final = tuple((char.encode(), b" " * len(char.encode())) for char in "¡¿،؛؟।。、「」《》【】・")
+# By their first bytes, as most texts have none of them.
+_PUNCTUATION: Final = {
+    marks[0].encode()[:-1]: tuple((mark.encode(), b" " * len(mark.encode())) for mark in marks)
+    for marks in ("¡¿", "،", "؛؟", "।", "。、「」《》【】", "・")
+}
 _UNFIT: Final[tuple[type[Exception], ...]] = (
     *matcher.HYPERSCAN_ERRORS,
     StopIteration,
@@ -90,7 +96,9 @@ class _Book(msgspec.Struct, frozen=True):
     rules: list[int]
     patterns: list[bytes]
     codes: dict[str, int]  # of each word and stem (with its asterisk) the byte, if it is in a list
-    anchors: list[list[int]]  # of each rule, bytes one of which must be there for it to match
+    needs: list[list[list[list[int]]]]  # of each rule, its requirements; bytes for atoms (`phrase.requirements`)
+    reaches: list[int]  # of each rule, in words; -1: without bound (`phrase.reach`)
+    endless: list[int]  # bytes of words that rules repeat without end
 
 
 class _Program(msgspec.Struct, frozen=True):
@@ -146,7 +154,8 @@ class Engine:
         """All matches in folded text, in order of their starts; a `FLOOD` for those past the bounds."""
         found = _Found()
         lowered = data.lower()
-        self._shapes.find(lowered, found, None, 0, len(self._program.shapes))
+        for number in self._shapes.which(lowered):
+            self._shapes.find(number, lowered, found, None)
         self._match_phrases(lowered, found)
         return found.ordered()
 
@@ -155,14 +164,28 @@ class Engine:
         return next(self._find_encoded(data), None) is not None
 
     def _match_phrases(self, data: bytes, found: _Found) -> None:
-        words = _Words(data, self._vocabulary)
+        vocabulary = self._vocabulary
+        words = _Words(data, vocabulary.numbers)
+        numbers = words.numbers
+        matched: set[int] = set()
+        stretches: dict[tuple[int, int, int], bytes] = {}  # of the last suspects, in the bytes of a book
+        for phrase, start, end in vocabulary.sieve.suspects(numbers, matched):
+            book, number = vocabulary.phrases[phrase]
+            key = (book, start, end)
+            stretch = stretches.get(key)
+            if stretch is None:
+                if len(stretches) >= _STRETCHES:
+                    stretches.clear()
+                stretch = stretches[key] = vocabulary.string(book, numbers[start:end])
+            if self._books[book].matches(number, stretch):
+                matched.add(phrase)
         strings: dict[int, bytes] = {}
-        for group in self._vocabulary.groups_of(words.numbers):
-            book, first, last = self._vocabulary.groups[group]
+        for phrase in sorted(matched):
+            book, number = vocabulary.phrases[phrase]
             string = strings.get(book)
             if string is None:
-                string = strings[book] = self._vocabulary.string(book, words.numbers)
-            self._books[book].find(string, found, words, first, last)
+                string = strings[book] = vocabulary.string(book, numbers)
+            self._books[book].find(number, string, found, words)
 
     def _take(self, kept: _Compiled) -> None:
         try:
@@ -277,14 +300,14 @@ class _Matcher:
         self._rules = rules
         self._patterns = patterns
         self._finders: list[Callable[[bytes], Iterator[tuple[int, int]]] | None] = [None] * len(rules)
-        self._sets: dict[int, HyperscanSet] = {}  # by the first of their rules
+        self._sets: list[HyperscanSet] = []
         self._together = together
         self._has_sets = with_sets
         for first in range(0, len(rules), together) if with_sets else ():
             some = patterns[first : first + together]
             database = next(serialized) if serialized is not None else None
             try:
-                self._sets[first] = HyperscanSet(some, database)
+                self._sets.append(HyperscanSet(some, database))
             except matcher.HYPERSCAN_ERRORS:
                 if database is None:
                     _tell_refused(rules[first : first + together], some)
@@ -292,32 +315,38 @@ class _Matcher:
 
     def serialized(self) -> list[bytes]:
         """Each database, in the order in which they are taken back."""
-        return [database.serialized() for database in self._sets.values()]
+        return [database.serialized() for database in self._sets]
 
-    def find(self, text: bytes, found: _Found, words: _Words | None, first: int, last: int) -> None:
-        """All matches of rules `first` to `last` in a string, whole databases of them.
+    def which(self, text: bytes) -> Iterable[int]:
+        """Indexes of rules that match, or may match: those without a match have no place."""
+        if not self._has_sets:
+            return range(len(self._rules))
+        found: list[int] = []
+        for first, database in enumerate(self._sets):
+            found += [first * self._together + number for number in sorted(database.which(text))]
+        return found
+
+    def matches(self, number: int, text: bytes) -> bool:
+        """Whether a rule that has a database of its own matches."""
+        if self._has_sets:
+            return bool(self._sets[number].which(text))
+        return next(self._finder(number)(text), None) is not None
+
+    def find(self, number: int, text: bytes, found: _Found, words: _Words | None) -> None:
+        """All matches of a rule in a string.
 
         `words` says where the string's bytes are in the text, if it is one of words.
         """
-        for number in self._which(text, first, last):
-            rule, most = self._rules[number], found.most()
-            places = first_places(self._finder(number), text, most)
-            if not places:
-                continue
-            end = len(text)
-            if words is not None:
-                places = [words.place(*place) for place in places]
-                if len(places) >= most:
-                    end = words.place(end - 1, end)[1]
-            found.add(rule, places, most, end)
-
-    def _which(self, text: bytes, first: int, last: int) -> Iterable[int]:
-        """Indexes of rules that match, or may match: those without a match have no place."""
-        if not self._has_sets:
-            return range(first, last)
-        return [
-            start + number for start in range(first, last, self._together) for number in self._sets[start].which(text)
-        ]
+        rule, most = self._rules[number], found.most()
+        places = first_places(self._finder(number), text, most)
+        if not places:
+            return
+        end = len(text)
+        if words is not None:
+            places = [words.place(*place) for place in places]
+            if len(places) >= most:
+                end = words.place(end - 1, end)[1]
+        found.add(rule, places, most, end)
 
     def _finder(self, number: int) -> Callable[[bytes], Iterator[tuple[int, int]]]:
         finder = self._finders[number]
@@ -401,20 +430,25 @@ class _Draft:
                 return rb"[^\x00]"
             return b"[" + b"".join(b"\\x%02x" % byte for byte in bytes_of[atom.name]) + b"]"
 
-        lines: list[tuple[list[int], int, bytes]] = []
-        for number, phrase in zip(self._numbers, self._phrases, strict=True):
-            needed = anchor(phrase, lambda atom: commonness(self._words, atom))
-            if needed is None:
-                raise PackError("a phrase can match any words at all")
-            lines.append(
-                (sorted({byte for atom in needed for byte in bytes_of[atom.name]}), number, expression(phrase, written))
+        def common(atom: Atom) -> float:
+            return commonness(self._words, atom)
+
+        def needs(phrase: Node) -> list[list[list[int]]]:
+            return sorted(
+                [sorted({byte for atom in clause for byte in bytes_of[atom.name]}) for clause in rarest(one, common)]
+                for one in requirements(phrase, common)
             )
-        lines.sort()  # those with the same anchors come into the same database
+
+        repeated = sorted(
+            {byte for phrase in self._phrases for atom in endless(phrase) for byte in bytes_of[atom.name]}
+        )
         return _Book(
-            [number for _, number, _ in lines],
-            [pattern for _, _, pattern in lines],
+            self._numbers,
+            [expression(phrase, written) for phrase in self._phrases],
             {word: byte_of[kind] for word, kind in kinds.items()},
-            [anchors for anchors, _, _ in lines],
+            [needs(phrase) for phrase in self._phrases],
+            [-1 if (most := reach(phrase)) is None else most for phrase in self._phrases],
+            repeated,
         )
 
 
@@ -440,12 +474,12 @@ def _kinds(members: Mapping[Atom, frozenset[str]]) -> dict[str, tuple[str, ...]]
     return {word: tuple(sorted(kind)) for word, kind in kinds.items()}
 
 
-class _Numbers:
-    """The number of each word, as two bytes. Remembers words of short texts, up to a bound."""
+class _Numbers(dict[bytes, bytes]):
+    """The number of each word, as two bytes. Remembers words that were asked for, up to a bound."""
 
     def __init__(self, exact: Mapping[bytes, bytes], stems: Mapping[bytes, bytes]) -> None:
+        super().__init__(exact)
         self._exact = exact
-        self._known = dict(exact)
         self._stems = stems
         # of the first bytes of stems, how long such stems are, longest first
         self._lengths: dict[bytes, list[int]] = {}
@@ -455,24 +489,19 @@ class _Numbers:
                 lengths.append(len(stem))
                 lengths.sort(reverse=True)
 
-    def of(self, words: Sequence[bytes], remember: bool) -> list[bytes]:
-        """The number of each word."""
-        found = list(map(self._known.get, words))
-        if None in found:
-            lengths = self._lengths
-            for index, number in enumerate(found):
-                if number is None:
-                    word = words[index]
-                    known = self._by_stem(word) if word[:SHORTEST_STEM] in lengths else _UNKNOWN_NUMBER
-                    found[index] = known
-                    if remember and len(word) <= _LONGEST_REMEMBERED:
-                        self._known[word] = known
-            if len(self._known) - len(self._exact) > _REMEMBERED:
-                self._known = dict(self._exact)
-        return cast("list[bytes]", found)
+    def __missing__(self, word: bytes) -> bytes:
+        number = self._exact.get(word)  # another thread may just be forgetting all others
+        if number is None:
+            number = self._by_stem(word)
+            if len(word) <= _LONGEST_REMEMBERED:
+                if len(self) - len(self._exact) >= _REMEMBERED:
+                    self.clear()
+                    self.update(self._exact)
+                self[word] = number
+        return number
 
     def _by_stem(self, word: bytes) -> bytes:
-        for length in self._lengths[word[:SHORTEST_STEM]]:
+        for length in self._lengths.get(word[:SHORTEST_STEM], ()):
             number = self._stems.get(word[:length])
             if number is not None:
                 return number
@@ -510,22 +539,16 @@ class _Vocabulary:
         for kind, number in kinds.items():
             for book_number, byte in kind:
                 self._tables[book_number][number] = byte
-        self.groups: list[tuple[int, int, int]] = []  # (book, first rule, last rule) of phrases that are asked together
-        lines: list[NDArray[np.bool_]] = []  # of each group, the words one of which must be there
-        for book_number, book in enumerate(books):
-            for first in range(0, len(book.rules), _PHRASES_TOGETHER):
-                last = min(first + _PHRASES_TOGETHER, len(book.rules))
-                self.groups.append((book_number, first, last))
-                needed = np.zeros(0x100, np.bool_)
-                needed[[byte for anchors in book.anchors[first:last] for byte in anchors]] = True
-                lines.append(needed[self._tables[book_number]])
-        # 64 groups a column: which of them each word asks for
-        self._masks: list[NDArray[np.uint64]] = []
-        for start in range(0, len(lines), 64):
-            mask = np.zeros(size, np.uint64)
-            for bit, line in enumerate(lines[start : start + 64]):
-                mask |= line.astype(np.uint64) << np.uint64(bit)
-            self._masks.append(mask)
+        self.phrases: list[tuple[int, int]] = []  # of each phrase its book, and its index there
+        wanted: list[Wanted] = []
+        solid = np.ones(size, np.bool_)
+        for book_number, (book, codes) in enumerate(zip(books, self._tables, strict=True)):
+            solid &= ~_is_one_of(codes, book.endless)
+            for index, (needs, most) in enumerate(zip(book.needs, book.reaches, strict=True)):
+                self.phrases.append((book_number, index))
+                clauses = [[_is_one_of(codes, clause) for clause in requirement] for requirement in needs]
+                wanted.append(Wanted(clauses, most if most >= 0 else None))
+        self.sieve = Sieve(wanted, solid)
 
         def numbered(table: Mapping[str, Mapping[int, int]]) -> dict[bytes, bytes]:
             return {
@@ -535,35 +558,31 @@ class _Vocabulary:
 
         self.numbers = _Numbers({b"\x00": _WALL_WORD.to_bytes(2, "little"), **numbered(exact)}, numbered(stems))
 
-    def groups_of(self, numbers: NDArray[np.uint16]) -> Iterator[int]:
-        """The groups that have an anchor in the text."""
-        if not len(numbers):
-            return
-        for chunk, masks in enumerate(self._masks):
-            mask = int(np.bitwise_or.reduce(masks[numbers]))
-            while mask:
-                lowest = mask & -mask
-                yield chunk * 64 + lowest.bit_length() - 1
-                mask ^= lowest
-
     def string(self, book: int, numbers: NDArray[np.uint16]) -> bytes:
         """The text in the bytes of a book."""
-        return self._tables[book][numbers].tobytes()
+        return self._tables[book].take(numbers).tobytes()
+
+
+def _is_one_of(codes: NDArray[np.uint8], chosen: Sequence[int]) -> NDArray[np.bool_]:
+    flags = np.zeros(0x100, np.bool_)
+    flags[chosen] = True
+    return flags[codes]
 
 
 class _Words:
     """A folded text in lower case as numbers of words, and the way back."""
 
-    def __init__(self, data: bytes, vocabulary: _Vocabulary) -> None:
+    def __init__(self, data: bytes, known: _Numbers) -> None:
         if not data.isascii():
-            for mark, blank in _PUNCTUATION:
-                data = data.replace(mark, blank)
+            for first, marks in _PUNCTUATION.items():
+                if first in data:
+                    for mark, blank in marks:
+                        data = data.replace(mark, blank)
         self._data = data
         self._first_words: list[int] = []  # index of the first word of each block
         self._offsets: list[int] = []  # where the block starts in `data`
         self._spans: dict[int, list[tuple[int, int]]] = {}  # of all words of the blocks that were asked about
-        numbers = vocabulary.numbers
-        remember = len(data) <= _SHORT
+        number_of = known.__getitem__
         parts: list[bytes] = []
         offset = self._count = 0
         while offset < len(data):
@@ -572,7 +591,7 @@ class _Words:
                 # not in the middle of a word, unless the word is longer than a block
                 block = block[: block.rfind(b" ") + 1] or block
             words = block.split()
-            parts.append(b"".join(numbers.of(words, remember)))
+            parts.append(b"".join(map(number_of, words)))
             self._first_words.append(self._count)
             self._offsets.append(offset)
             self._count += len(words)

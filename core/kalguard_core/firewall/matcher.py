@@ -90,14 +90,13 @@ class HyperscanSet:
         return bytes(hyperscan.dumpb(self._database))
 
     def which(self, data: bytes) -> list[int]:
-        """Indexes of the patterns that match."""
+        """Indexes of the patterns that match, in no order."""
         found: list[int] = []
         try:
             scratch = self._local.scratch
         except AttributeError:
             scratch = self._local.scratch = hyperscan.Scratch(self._database)
         self._database.scan(data, _collect, 0, found, scratch)
-        found.sort()
         return found
 
 

@@ -4,7 +4,8 @@ Rules of this file:
 - The engine reads a text a second time as a string of one byte for each word (`engine`). A phrase becomes a regular
   expression over such bytes: a list is the class of the bytes that stand for its words, `ANY` any byte but the wall.
 - Spaces mean nothing; `|`, `( )`, `?`, `*`, `+`, `{m}`, `{m,}` and `{m,n}` mean what they mean in a regular expression.
-- Every phrase has an *anchor*: words one of which must be there for it to match. Texts without them are not looked at.
+- Every phrase *requires* words: a stretch of text that lacks them can't match and is not looked at (`requirements`,
+  `reach`). A requirement may ask for less than the phrase does, never for more.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .fold import fold_bytes
 ANY: Final = "ANY"
 MAX_DEPTH: Final = 16
 MAX_REPEAT: Final = 40
+MAX_REQUIREMENTS: Final = 32
 
 TO_WORDS: Final = bytes(
     byte if byte >= 0x80 or byte == 0 or chr(byte).isalnum() else 0x20 for byte in range(0x100)
@@ -120,19 +122,104 @@ def may_be_empty(node: Node) -> bool:
             return any(map(may_be_empty, node.parts))
 
 
-def anchor(node: Node, commonness: Callable[[Atom], float]) -> frozenset[Atom] | None:
-    """Atoms one of which must be there wherever the phrase matches; the least common choice. None: only `ANY` must."""
+Clause: TypeAlias = frozenset[Atom]
+"""Lists or words one of which must be there."""
+
+Requirement: TypeAlias = frozenset[Clause]
+"""What must be there together."""
+
+
+def requirements(node: Node, commonness: Callable[[Atom], float]) -> frozenset[Requirement]:
+    """One of these is met wherever the phrase matches. At most `MAX_REQUIREMENTS`; rarer words are kept first.
+
+    An empty requirement is met by any text.
+    """
     match node:
         case Atom():
-            return None if node.name == ANY else frozenset([node])
+            return _NOTHING if node.name == ANY else frozenset([frozenset([frozenset([node])])])
         case Repeat():
-            return anchor(node.part, commonness) if node.least else None
+            return requirements(node.part, commonness) if node.least else _NOTHING
+        case Choice():
+            found = _simpler(one for part in node.parts for one in requirements(part, commonness))
+            return found if len(found) <= MAX_REQUIREMENTS else _weaker(found, commonness)
         case Sequence():
-            found = [choice for part in node.parts if (choice := anchor(part, commonness)) is not None]
-            return min(found, key=lambda choice: sum(map(commonness, choice)), default=None)
+            every = sorted((requirements(part, commonness) for part in node.parts), key=len)
+            found = _NOTHING
+            for some in every:
+                if len(found) * len(some) > MAX_REQUIREMENTS:
+                    some = _weaker(some, commonness)
+                found = _simpler(one | other for one in found for other in some)
+            return found
+
+
+def reach(node: Node) -> int | None:
+    """The most words of a match, those of endless repetitions (`endless`) aside. None: `ANY` repeats without end."""
+    match node:
+        case Atom():
+            return 1
+        case Repeat(part, _, None):
+            return None if any(atom.name == ANY for atom in atoms(part)) else 0
+        case Repeat(part, _, most):
+            inner = reach(part)
+            return None if inner is None else inner * (most or 0)
+        case Sequence():
+            lengths = [reach(part) for part in node.parts]
+            return None if None in lengths else sum(length or 0 for length in lengths)
         case _:
-            every = [anchor(part, commonness) for part in node.parts]
-            return None if None in every else frozenset(atom for choice in every if choice for atom in choice)
+            lengths = [reach(part) for part in node.parts]
+            return None if None in lengths else max(length or 0 for length in lengths)
+
+
+def endless(node: Node) -> Iterator[Atom]:
+    """Lists and words, not `ANY`, that may stand in a match any number of times."""
+    match node:
+        case Atom():
+            return
+        case Repeat():
+            if node.most is None:
+                yield from (atom for atom in atoms(node.part) if atom.name != ANY)
+            else:
+                yield from endless(node.part)
+        case _:
+            for part in node.parts:
+                yield from endless(part)
+
+
+_NOTHING: Final[frozenset[Requirement]] = frozenset([frozenset()])
+
+
+def _simpler(found: Iterable[Requirement]) -> frozenset[Requirement]:
+    """The same with fewer words: single clauses as one, and none that asks for more than another."""
+    kept: list[Requirement] = []
+    single: set[Atom] = set()
+    several: list[Requirement] = []
+    for one in found:
+        if not one:
+            return _NOTHING
+        if len(one) == 1:
+            single |= next(iter(one))
+        else:
+            several.append(one)
+    if single:
+        kept.append(frozenset([frozenset(single)]))
+    for one in sorted(set(several), key=len):
+        if not any(all(any(clause <= needed for clause in one) for needed in other) for other in kept):
+            kept.append(one)
+    return frozenset(kept)
+
+
+def _weaker(found: frozenset[Requirement], commonness: Callable[[Atom], float]) -> frozenset[Requirement]:
+    """One clause in place of many requirements: the rarest of each."""
+    if not all(found):
+        return _NOTHING
+    return frozenset(
+        [frozenset([frozenset(atom for one in found for atom in rarest(one, commonness)[0])])],
+    )
+
+
+def rarest(requirement: Requirement, commonness: Callable[[Atom], float]) -> list[Clause]:
+    """The clauses of a requirement, those first whose words few texts have."""
+    return sorted(requirement, key=lambda clause: (sum(map(commonness, clause)), sorted(atom.name for atom in clause)))
 
 
 def expression(node: Node, classes: Callable[[Atom], bytes]) -> bytes:
