@@ -57,7 +57,7 @@ _QUOTE: Final = 200  # bytes of a quotation on either side of a match
 _SENTENCE: Final = 18  # letters around a quotation that make a sentence of it
 _MOST_SPANS: Final = 64  # windows that are told of, the worst first
 _MOST_PLACES: Final = 512
-_SHOWN: Final = 20  # risk from which the model's finding is told
+_SHOWN: Final = 20  # a lower risk is none to the model: half of all honest text has that
 _UNREAD_BYTES: Final = 4096
 _ROUNDS: Final = 6
 _MARKS: Final = (b'"', b"`", b"'")  # folding makes these of all quotation marks
@@ -112,10 +112,9 @@ class Detector:
         if self._model is not None and evidence:
             best = max(most for most, *_ in evidence)
             learned = self._model.risk(best + risk * _RULE_EVIDENCE)
-            if learned > risk or (learned == risk and learned >= _SHOWN):
+            if learned >= max(risk, _SHOWN):
                 risk = learned
-                if learned >= _SHOWN:
-                    spans = sorted([*spans, *self._explained(evidence, findings, best, learned)], key=_place)
+                spans = sorted([*spans, *self._explained(evidence, findings, best, learned)], key=_place)
         return Assessment(risk, tuple(spans)) if spans or risk else _HARMLESS
 
     def sanitize(self, messages: Sequence[Message], assessment: Assessment) -> tuple[Message, ...]:
