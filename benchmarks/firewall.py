@@ -1,6 +1,6 @@
 """What scoring text costs: short texts, long ones, hostile ones; and what it takes to start.
 
-Run: python benchmarks/firewall.py [--rounds N] [--shape NAME]… [--only short|long|start]…
+Run: python benchmarks/firewall.py [--rounds N] [--shape NAME]… [--only short|long|start]… [--write]
 
 Times are of the CPU of one thread, so that other programs on the machine count less; starts are measured on the wall.
 "x zlib" compares with `zlib.compress` (level 1) of the same bytes, measured beside it: machines differ, ratios less.
@@ -14,6 +14,7 @@ import argparse
 import gc
 import json
 import os
+import platform
 import random
 import subprocess
 import sys
@@ -44,6 +45,9 @@ _OF_A_FILE: Final = 6  # texts of 2 KB made of one file: no language or topic ha
 _EVERYDAY: Final = frozenset(
     f"corpus/en-{name}" for name in ("asks", "chat", "documents", "gen-tasks", "longer", "long-prompts")
 )
+
+DOCUMENT: Final = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- firewall: made by benchmarks/firewall.py -->", "<!-- /firewall -->"
 
 ENGINE: Final = Here().engine(())
 MODEL: Final = bundled_model()
@@ -123,14 +127,13 @@ def hard_texts() -> list[str]:
     return texts
 
 
-def short(rounds: int) -> None:
-    """Print what texts of 2 KB cost."""
-    print(f"| 2 KB, {rounds} rounds | texts | median µs | p99 µs | median x zlib | aim µs | |")
-    print("|---|---:|---:|---:|---:|---|---|")
+def short(rounds: int) -> Iterator[str]:
+    """What texts of 2 KB cost."""
+    yield f"| 2 KB, {rounds} rounds | texts | median µs | p99 µs | median x zlib | aim µs | |"
+    yield "|---|---:|---:|---:|---:|---|---|"
     for kind, build in (("everyday", everyday_texts), ("hard honest", hard_texts)):
-        for row in _short_rows(kind, [(Message("user", text),) for text in build()], rounds):
-            print(row, flush=True)
-    print()
+        yield from _short_rows(kind, [(Message("user", text),) for text in build()], rounds)
+    yield ""
 
 
 def _short_rows(kind: str, texts: Sequence[tuple[Message, ...]], rounds: int) -> Iterator[str]:
@@ -255,10 +258,10 @@ def shapes() -> list[Shape]:
     ]
 
 
-def long(rounds: int, names: Sequence[str]) -> None:
-    """Print what texts of 100 KB and 5 MB cost."""
-    print("| text | 100 KB, ms | x zlib | 5 MB, ms | x zlib | 5 MB / 100 KB | views, rules, model at 5 MB, ms | |")
-    print("|---|---:|---:|---:|---:|---:|---|---|")
+def long(rounds: int, names: Sequence[str]) -> Iterator[str]:
+    """What texts of 100 KB and 5 MB cost."""
+    yield "| text | 100 KB, ms | x zlib | 5 MB, ms | x zlib | 5 MB / 100 KB | views, rules, model at 5 MB, ms | |"
+    yield "|---|---:|---:|---:|---:|---:|---|---|"
     for shape in shapes():
         if names and shape.name not in names:
             continue
@@ -275,13 +278,12 @@ def long(rounds: int, names: Sequence[str]) -> None:
             parts = stages(messages)
         (small, small_ratio), (large, large_ratio) = found
         met = small <= AIM_100_KB and large <= AIM_5_MB
-        print(
+        yield (
             f"| {shape.name}{' (hostile)' if shape.hostile else ''} | {small / 1_000:.1f} | {small_ratio:.1f} "
             f"| {large / 1_000:.0f} | {large_ratio:.1f} | {large / small:.0f} "
-            f"| {', '.join(f'{part / 1_000:.0f}' for part in parts)} | {_verdict(met)} |",
-            flush=True,
+            f"| {', '.join(f'{part / 1_000:.0f}' for part in parts)} | {_verdict(met)} |"
         )
-    print()
+    yield ""
 
 
 # --- starting
@@ -311,10 +313,10 @@ print(ready, loaded - at_first, used - at_first, memory("VmHWM") - at_first)
 """
 
 
-def start(rounds: int) -> None:
-    """Print what it takes to be ready: seconds, and resident memory."""
-    print("| start | s until the first answer | aim s | | RSS, MiB more | after 2 KB texts | aim | | peak, with 5 MB |")
-    print("|---|---:|---:|---|---:|---:|---:|---|---:|")
+def start(rounds: int) -> Iterator[str]:
+    """What it takes to be ready: seconds, and resident memory."""
+    yield "| start | s until the first answer | aim s | | RSS, MiB more | after 2 KB texts | aim | | peak, with 5 MB |"
+    yield "|---|---:|---:|---|---:|---:|---:|---|---:|"
     lines = "".join(text.replace("\n", " ") + "\n" for text in everyday_texts())
     with tempfile.TemporaryDirectory(prefix="kg-bench-") as folder:
         os.chmod(folder, 0o700)
@@ -326,12 +328,11 @@ def start(rounds: int) -> None:
             runs = [_started(directory, lines) for _ in range(times)]
             seconds = median(run[0] for run in runs)
             loaded, used, peak = (mean(run[place] for run in runs) for place in (1, 2, 3))
-            print(
+            yield (
                 f"| {name} | {seconds:.2f} | {aim:.0f} | {_verdict(seconds <= aim)} "
-                f"| {loaded:.0f} | {used:.0f} | 80 | {_verdict(used <= 80)} | {peak:.0f} |",
-                flush=True,
+                f"| {loaded:.0f} | {used:.0f} | 80 | {_verdict(used <= 80)} | {peak:.0f} |"
             )
-    print()
+    yield ""
 
 
 def _started(directory: str, lines: str) -> list[float]:
@@ -345,14 +346,14 @@ def _verdict(met: bool) -> str:
     return "met" if met else "**missed**"
 
 
-def _parts(options: argparse.Namespace) -> Iterator[Callable[[], None]]:
+def _parts(options: argparse.Namespace) -> Iterator[Iterator[str]]:
     chosen = options.only or ("short", "long", "start")
     if "short" in chosen:
-        yield lambda: short(options.rounds)
+        yield short(options.rounds)
     if "long" in chosen:
-        yield lambda: long(options.rounds, options.shape)
+        yield long(options.rounds, options.shape)
     if "start" in chosen:
-        yield lambda: start(options.rounds)
+        yield start(options.rounds)
 
 
 def main() -> None:
@@ -361,11 +362,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--shape", action="append", default=[], help="Only this text of the long ones.")
     parser.add_argument("--only", action="append", choices=("short", "long", "start"))
+    parser.add_argument("--write", action="store_true", help="Put the tables into README.md as well.")
     options = parser.parse_args()
+    if options.write and (options.only or options.shape):
+        parser.error("--write needs all tables: leave out --only and --shape")
     gc.collect()
     gc.freeze()
+    lines = [f"One run on {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}:\n"]
     for part in _parts(options):
-        part()
+        for line in part:
+            print(line, flush=True)
+            lines.append(line)
+    if options.write:
+        text = DOCUMENT.read_text("utf-8")
+        before, _, rest = text.partition(BEGIN)
+        tables = "\n".join(lines).rstrip()
+        DOCUMENT.write_text(f"{before}{BEGIN}\n{tables}\n\n{END}{rest.partition(END)[2]}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -40,10 +40,14 @@ import click
 import pytest
 import yaml
 
+import firewall_tables
 import protocols_table
 import settings_table
 from kalguard_core.codes import STATUS
-from kalguard_core.firewall.document import Firewalls
+from kalguard_core.firewall.document import Firewalls, pack_paths
+from kalguard_core.firewall.engine import Engine, build_engine
+from kalguard_core.firewall.fold import fold_bytes
+from kalguard_core.firewall.pack import load_packs
 from kalguard_core.identity import PrincipalMap, Revocations
 from kalguard_core.policy import Policy
 from kalguard_core.tools import ToolCatalog
@@ -67,6 +71,7 @@ MANUAL: Final = (
     ("docs/audit.md", "--follow", "follows the log until it is interrupted"),
     ("docs/envoy.md", "envoy -c", "runs until it is stopped; the configuration is validated in the block above"),
     ("docs/envoy.md", "HTTPS_PROXY", "would send the rest through a proxy; test_forward_proxy.py has one"),
+    ("docs/firewall.md", "firewall train", "trains for minutes; test_firewall_training.py trains on a few texts"),
     (
         "docs/http-api.md",
         "/run/kalguard/admin.sock",
@@ -81,7 +86,8 @@ TAGS: Final[Mapping[str, frozenset[str]]] = {
     "sh": frozenset({"", "up", "serve", "make", "manual"}),
     "python": frozenset({"", "sdk"}),
     "yaml": frozenset(
-        {"policy", "firewall", "tools", "routes", "principals", "revocations", "settings", "envoy", "route", "istio"}
+        {"policy", "firewall", "pack", "tools", "routes", "principals", "revocations", "settings", "envoy", "route"}
+        | {"istio"}
     ),
     "json": frozenset({"", "policy", "tools", "principals", "revocations"}),
     "text": frozenset({"", "figure"}),
@@ -292,7 +298,8 @@ def _read(block: Block, place: Place, envoy: Path) -> None:
     readers: dict[str, Callable[[str, str], object]] = {
         "": lambda text, _: json.loads(text),
         "policy": Policy.parse,
-        "firewall": Firewalls.parse,
+        "firewall": lambda text, where: _read_firewall(text, where, place),
+        "pack": _read_pack,
         "tools": ToolCatalog.parse,
         "routes": RouteTable.parse,
         "principals": PrincipalMap.parse,
@@ -305,6 +312,24 @@ def _read(block: Block, place: Place, envoy: Path) -> None:
     if block.language == "json":
         json.loads(block.text)
     readers[block.tag](block.text, str(block))
+
+
+def _read_firewall(text: str, where: str, place: Place) -> None:
+    packs = tuple((path, (place.directory / path).read_text(encoding="utf-8")) for path in pack_paths(text, where))
+    Firewalls.parse(text, where, packs)
+
+
+def _read_pack(text: str, where: str) -> None:
+    engine = build_engine([(where, text)])
+    for rule in load_packs([(where, text)]).rules:
+        for example in rule.examples:
+            assert _matched(engine, example, rule.id), f"{where}: {rule.id} does not match {example!r}"
+        for example in rule.counterexamples:
+            assert not _matched(engine, example, rule.id), f"{where}: {rule.id} matches {example!r}"
+
+
+def _matched(engine: Engine, text: str, rule_id: str) -> bool:
+    return any(match.rule.id == rule_id for match in engine.matches(fold_bytes(text)))
 
 
 def _read_settings(text: str, place: Place) -> None:
@@ -527,6 +552,13 @@ def test_every_endpoint_that_is_understood_is_in_the_tables_of_protocols() -> No
         for endpoint in protocol.endpoints:
             assert endpoint.reads
             assert endpoint.actions
+
+
+@pytest.mark.parametrize("path", firewall_tables.DOCUMENTS, ids=lambda path: _shown(path))
+def test_what_is_told_of_rules_languages_and_model_is_that_of_this_build(path: Path) -> None:
+    document = path.read_text(encoding="utf-8")
+    assert document == firewall_tables.with_tables(document), "run: python tests/lab/firewall_tables.py"
+    assert firewall_tables.MADE in document
 
 
 @every_document
