@@ -434,9 +434,12 @@ class _Draft:
             return commonness(self._words, atom)
 
         def needs(phrase: Node) -> list[list[list[int]]]:
+            needed = requirements(phrase, common)
+            if not all(needed):
+                raise PackError("a phrase can match any words at all")
             return sorted(
                 [sorted({byte for atom in clause for byte in bytes_of[atom.name]}) for clause in rarest(one, common)]
-                for one in requirements(phrase, common)
+                for one in needed
             )
 
         repeated = sorted(
