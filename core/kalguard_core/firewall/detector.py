@@ -296,9 +296,11 @@ def _share(rule: Rule, role: str) -> int:
 
 
 def _offending(assessment: Assessment) -> list[Span]:
-    """The spans to cut first: those of rules, if there are any of weight."""
-    sharp = [span for span in assessment.spans if span.rule != LEARNED.id]
-    return sharp if risk_of(sharp) >= _SHOWN else list(assessment.spans)
+    """The spans to cut first: those of rules, if there are any of weight. Hidden characters go without a marker, and
+    what the model made of the words around them is seen when they are gone."""
+    told = [span for span in assessment.spans if span.rule != HIDDEN.id]
+    sharp = [span for span in told if span.rule != LEARNED.id]
+    return sharp if len(told) < len(assessment.spans) or risk_of(sharp) >= _SHOWN else told
 
 
 def _discount(talk: Sequence[Match], start: int, end: int) -> int:
