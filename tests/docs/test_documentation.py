@@ -71,7 +71,11 @@ MANUAL: Final = (
     ("docs/audit.md", "--follow", "follows the log until it is interrupted"),
     ("docs/envoy.md", "envoy -c", "runs until it is stopped; the configuration is validated in the block above"),
     ("docs/envoy.md", "HTTPS_PROXY", "would send the rest through a proxy; test_forward_proxy.py has one"),
-    ("docs/firewall.md", "firewall train", "trains for minutes; test_firewall_training.py trains on a few texts"),
+    (
+        "docs/firewall.md",
+        "firewall train",
+        "trains for minutes; test_firewall_evaluate_command.py runs the command around the training",
+    ),
     (
         "docs/http-api.md",
         "/run/kalguard/admin.sock",
