@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+# a system is made, and wheels are fetched
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests" / "lab" / "scores_digest.py"
 NEEDED = ("tests/lab/scores_digest.py", "tests/lab/obfuscations.py", "tests/core/firewall")

@@ -95,6 +95,7 @@ class Detector:
 
     def score(self, messages: Sequence[Message]) -> Assessment:
         """The risk of these messages together, and where it comes from. Never raises."""
+        messages = _unmarked(messages)
         read = views(messages)
         findings = _Findings(messages)
         evidence: list[tuple[int, View, list[Window], Numbers]] = []
@@ -152,7 +153,7 @@ class Detector:
     ) -> tuple[int, View, list[Window], Numbers] | None:
         """What the model sees in a view: the most evidence, all windows, and what each word adds."""
         assert self._model is not None
-        data = _without_markers(view.data)
+        data = legible(view.data)
         words = self._model.vocabulary.words_of(data)
         if not len(words):
             return None
@@ -217,7 +218,7 @@ class Detector:
             stretches = sorted({_heaviest(sums, window) for window in telling})
             places = {
                 place
-                for first, last in word_places(_without_markers(view.data), stretches)
+                for first, last in word_places(legible(view.data), stretches)
                 for place in view.places(first, last)
             }
             for place in places:
@@ -334,10 +335,13 @@ def _quotations(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def _without_markers(data: bytes) -> bytes:
-    """The text with blanks for what is no words, and for the markers of an earlier redaction: theirs are telling."""
-    marker = MARKER.encode()
-    return legible(data.replace(marker, b" " * len(marker)) if marker in data else data)
+def _unmarked(messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages with blanks for the markers of an earlier redaction: they are made of telling words, and a decoder
+    would make others of them."""
+    if not any(MARKER in message.text for message in messages):
+        return messages
+    blank = " " * len(MARKER)
+    return [replace(message, text=message.text.replace(MARKER, blank)) for message in messages]
 
 
 def _stretches(words: Words, wall: np.uint64, roles: Sequence[str]) -> Iterator[tuple[str, int, int]]:

@@ -15,8 +15,11 @@ MARKER: Final = "[REDACTED:prompt-injection]"
 
 
 def redacted(messages: Sequence[Message], spans: Iterable[Span]) -> tuple[Message, ...]:
-    """The messages with the marker in place of each span; overlapping and touching spans become one."""
-    return _replaced(messages, ((span.message, span.start, span.end) for span in spans), MARKER)
+    """The messages with the marker in place of each span; overlapping and touching spans become one.
+
+    A span that takes a part of a marker takes it whole: half a marker would be text that nobody wrote.
+    """
+    return _replaced(messages, ((span.message, *_around_markers(messages, span)) for span in spans), MARKER)
 
 
 def without(messages: Sequence[Message], places: Iterable[tuple[int, int, int]]) -> tuple[Message, ...]:
@@ -34,6 +37,16 @@ def cut(text: str, places: Iterable[tuple[int, int]], marker: str = MARKER) -> s
         kept = max(kept, end)
     parts.append(text[kept:])
     return "".join(parts)
+
+
+def _around_markers(messages: Sequence[Message], span: Span) -> tuple[int, int]:
+    start, end = span.start, span.end
+    if span.message < len(messages) and MARKER in (text := messages[span.message].text):
+        before = text.rfind(MARKER, max(start - len(MARKER) + 1, 0), start + len(MARKER) - 1)
+        behind = text.rfind(MARKER, max(end - len(MARKER) + 1, 0), end + len(MARKER) - 1)
+        start = before if 0 <= before < start else start
+        end = behind + len(MARKER) if 0 <= behind < end else end
+    return start, end
 
 
 def _replaced(messages: Sequence[Message], places: Iterable[tuple[int, int, int]], marker: str) -> tuple[Message, ...]:
