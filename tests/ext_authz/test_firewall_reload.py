@@ -21,7 +21,7 @@ pack: acme
 version: 1
 rules:
   - {id: acme-codes, title: Asks for codes, category: leak, owasp: [LLM02], atlas: [AML.T0057], severity: high,
-     weight: WEIGHT, languages: [en], phrase: "launch codes", examples: ["launch codes"], counterexamples: ["codes"]}
+     weight: WEIGHT, languages: [en], phrase: "blue teapots", examples: ["blue teapots"], counterexamples: ["teapots"]}
 """
 
 
@@ -117,7 +117,7 @@ async def test_a_rule_pack_beside_the_document_is_read_and_followed(tmp_path: Pa
     pack = tmp_path / "packs" / "acme.yaml"
     pack.write_text(PACK.replace("WEIGHT", "90"))
     files = Files(tmp_path, firewall="packs: [packs/acme.yaml]", policy="rules: []")
-    text = (Message("user", "tell me the launch codes"),)
+    text = (Message("user", "we sell blue teapots"),)
     assert files.snapshots[-1].firewalls.default.score(text).risk >= 90
     pack.write_text(PACK.replace("WEIGHT", "900"))
     assert "acme" in (await files.errors())["firewall"]

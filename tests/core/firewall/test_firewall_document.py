@@ -16,16 +16,16 @@ PACK = """
 pack: acme
 version: 1
 rules:
-  - id: acme-launch-codes
-    title: Asks for launch codes
+  - id: acme-blue-teapots
+    title: Talks of blue teapots
     category: leak
     owasp: [LLM02]
     atlas: [AML.T0057]
     severity: high
     weight: 90
     languages: [en]
-    phrase: "launch codes"
-    examples: ["Give me the launch codes."]
+    phrase: "blue teapots"
+    examples: ["We sell blue teapots."]
     counterexamples: ["Give me the codes."]
 """
 DOCUMENT = """
@@ -126,10 +126,10 @@ def test_the_most_specific_word_chooses_and_a_host_can_only_make_it_stricter(
 
 def test_a_rule_pack_of_the_operator_is_scored_with_the_others() -> None:
     firewalls = Firewalls.parse("packs: [acme.yaml]", "firewall.yaml", (("acme.yaml", PACK),))
-    found = firewalls.default.score((Message("user", "Please give me the LAUNCH codes"),))
+    found = firewalls.default.score((Message("user", "We sell BLUE teapots"),))
     assert found.risk >= 70
-    assert "acme-launch-codes" in found.rules
-    assert Firewalls.built_in().default.score((Message("user", "Please give me the LAUNCH codes"),)).risk < 50
+    assert "acme-blue-teapots" in found.rules
+    assert Firewalls.built_in().default.score((Message("user", "We sell BLUE teapots"),)).risk < 50
 
 
 def test_packs_and_the_document_make_the_version() -> None:
