@@ -50,7 +50,7 @@ ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 
 _FORMAT: Final = 2  # of what `compiled` writes; goes up with every change of it or of what patterns become
 _MAGIC: Final = b"KALGUARD-RULES\n"
-_BLOCK: Final = 1 << 13  # bytes that are split into words at once
+_BLOCK: Final = 1 << 12  # bytes that are split into words at once
 _WALL_WORD: Final = 0  # numbers of words
 _UNKNOWN: Final = 1
 _OTHER: Final = 1  # the byte of a word that is in no list of a book; 0 is the wall's
@@ -59,7 +59,7 @@ _MAX_WORDS: Final = 0xFFFF
 # Patterns compiled into one database. Compiling many phrases takes much longer than compiling each of them: they begin
 # with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not. Texts hold the
 # words that one phrase requires more seldom than those of one of several.
-_SHAPES_TOGETHER: Final = 32
+_SHAPES_TOGETHER: Final = 128
 _PHRASES_TOGETHER: Final = 1
 _STRETCHES: Final = 16  # that are kept in the bytes of a book
 _REMEMBERED: Final = 1 << 15  # words whose number is kept

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -25,7 +26,7 @@ _CLAUSES: Final = 4  # of a requirement that are looked at, the rarest
 _WHOLE: Final = 640  # words of a text that is sieved as a whole
 _PIECE: Final = 4096  # words whose clauses are collected at once
 _TOGETHER: Final = 512  # windows that are sieved at once
-_SINGLE: Final = 16  # windows of a phrase, among so many, that are looked at one by one
+_SINGLE: Final = 16  # runs of windows of a phrase, among so many, that are looked at one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Sieve:
         if len(numbers) <= _WHOLE:
             seen = np.zeros(len(self._solid), np.bool_)
             seen[numbers] = True
-            met = _flags(np.bitwise_or.reduce(self._masks[np.flatnonzero(seen)], axis=0))
+            met = _flags(np.bitwise_or.reduce(self._masks.take(np.flatnonzero(seen), axis=0), axis=0))
             for phrase in self._all.phrases(self._all.met(met)):
                 yield phrase, 0, len(numbers)
             return
@@ -109,12 +110,9 @@ class Sieve:
             for phrase, hits in self._near.windows(rows, flags):
                 if phrase in known:
                     continue
-                if len(hits) > _SINGLE:
-                    yield phrase, int(starts[first + hits[0]]), ends[first + hits[-1]]
-                    continue
-                for hit in hits:
+                for low, high in _runs(hits):
                     if phrase not in known:
-                        yield phrase, int(starts[first + hit]), ends[first + hit]
+                        yield phrase, int(starts[first + low]), ends[first + high]
         for phrase in self._far.phrases(self._far.met(_flags(everywhere))):
             yield phrase, 0, len(numbers)
 
@@ -141,8 +139,8 @@ class _Rows:
 
     def met(self, flags: NDArray[np.bool_]) -> NDArray[np.intp]:
         """The rows whose clauses are all met."""
-        rows = np.flatnonzero(flags[self._rarest])
-        return rows[flags[self._needed[rows]].all(axis=1)] if len(rows) else rows
+        rows = np.flatnonzero(flags.take(self._rarest))
+        return rows[flags.take(self._needed.take(rows, axis=0)).all(axis=1)] if len(rows) else rows
 
     def phrases(self, rows: NDArray[np.intp]) -> list[int]:
         """The phrases of rows, each once."""
@@ -150,16 +148,26 @@ class _Rows:
 
     def windows(self, rows: NDArray[np.intp], flags: NDArray[np.bool_]) -> Iterator[tuple[int, list[int]]]:
         """Of each phrase that has one of these rows, the windows that meet it, in order. `flags`: of each window."""
-        columns = np.ascontiguousarray(flags.T)
-        met = columns[self._needed[rows, 0]]
+        needed, where = np.unique(self._needed[rows], return_inverse=True)
+        columns = np.ascontiguousarray(flags[:, needed].T)
+        where = where.reshape(-1, _CLAUSES)
+        met = columns[where[:, 0]]
         for clause in range(1, _CLAUSES):
-            met &= columns[self._needed[rows, clause]]
+            met &= columns[where[:, clause]]
         hits: dict[int, NDArray[np.bool_]] = {}
         for row in np.flatnonzero(met.any(axis=1)).tolist():
             phrase = int(self._phrases[rows[row]])
             hits[phrase] = hits[phrase] | met[row] if phrase in hits else met[row]
-        for phrase, where in hits.items():
-            yield phrase, np.flatnonzero(where).tolist()
+        for phrase, met_by in hits.items():
+            yield phrase, np.flatnonzero(met_by).tolist()
+
+
+def _runs(hits: list[int]) -> list[tuple[int, int]]:
+    """Windows in a row: the first and the last of each; one run of all, if there were many."""
+    breaks = [index for index in range(1, len(hits)) if hits[index] > hits[index - 1] + 1]
+    if len(breaks) >= _SINGLE:
+        return [(hits[0], hits[-1])]
+    return [(hits[low], hits[high - 1]) for low, high in pairwise([0, *breaks, len(hits)])]
 
 
 def _flags(clauses: NDArray[np.uint64]) -> NDArray[np.bool_]:
