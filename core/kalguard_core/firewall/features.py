@@ -74,7 +74,7 @@ WALL_WORD: Final = b"\0"
 _STRANGE: Final = re.compile(rb"[\xc2\xd8\xdb\xe0\xe2\xe3-\xe9\xef]")
 _RUN: Final = re.compile(rb"[^ ]+")
 _WRITTEN: Final = re.compile(
-    "[\u0e00-\u0eff\u3041-\u9fff]"
+    "[\u0e00-\u0eff\u3041-\u30fa\u30fc-\u9fff]"
     "|[0-9A-Za-z\0\x80-\xa0\xa2-\xbe\xc0-\u060b\u060d-\u061a\u061c-\u061e\u0620-\u0dff\u0f00-\u218f"
     "\u2c00-\u2fff\u3020-\u3040\ua000-\ufeff\uff10-\U0010ffff]+"
 )
