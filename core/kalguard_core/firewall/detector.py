@@ -16,6 +16,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Final
@@ -160,42 +161,62 @@ class Detector:
         sums, counts = self._model.contributions(words)
         bonus = _DECODED_EVIDENCE if view.kind not in _FULL else 0
         stretches = list(_stretches(words, self._model.vocabulary.wall, _roles_of(view, messages)))
-        windows: list[Window] = []
-        for role, start, end in stretches:
-            if role in TRUSTED:
-                continue
-            extra = bonus + (_DATA_EVIDENCE if role in DATA else 0)
-            found = self._model.windows(sums, counts, [(start, end)])
-            if role not in DATA:
-                found = self._excused(data, talk, sums, counts, found)
-            windows += found if not extra else [Window(w.start, w.end, w.evidence + extra) for w in found]
-        if not windows:
+        segments = [(start, end) for role, start, end in stretches if role not in TRUSTED]
+        found = self._model.windows(sums, counts, segments)
+        if not found:
             return None
+        data_from = [start for role, start, _ in stretches if role in DATA]
+        data_until = [end for role, _, end in stretches if role in DATA]
+        in_data = [_is_within(window.start, data_from, data_until) for window in found]
+        found = self._excused(data, talk, sums, counts, found, in_data)
+        windows = [
+            Window(window.start, window.end, window.evidence + bonus + _DATA_EVIDENCE * others)
+            for window, others in zip(found, in_data, strict=True)
+        ]
         return max(window.evidence for window in windows), view, windows, sums
 
     def _excused(
-        self, data: bytes, talk: Sequence[Match], sums: Numbers, counts: Numbers, windows: list[Window]
+        self,
+        data: bytes,
+        talk: Sequence[Match],
+        sums: Numbers,
+        counts: Numbers,
+        windows: list[Window],
+        in_data: Sequence[bool],
     ) -> list[Window]:
-        """The windows, with less evidence where it is quoted or talked about. Looks only where there is some."""
+        """The windows, with less evidence where it is quoted or talked about, in text that is not data of others.
+
+        Looks only where there is some, at the worst windows of all messages together.
+        """
         assert self._model is not None
-        quoted = _quotations(data) if any(mark in data for mark in _MARKS) else []
-        if not talk and not quoted:
+        if not talk and not any(mark in data for mark in _MARKS):
             return windows
-        doubtful = [window for window in windows if self._model.risk(window.evidence) >= _SHOWN][:_MOST_SPANS]
-        excused = {}
-        for window in doubtful:
-            places = list(word_places(data, [(word, word + 1) for word in range(window.start, window.end)]))
+        doubtful = [
+            index
+            for index, window in enumerate(windows)
+            if not in_data[index] and self._model.risk(window.evidence) >= _SHOWN
+        ]
+        doubtful = sorted(doubtful, key=lambda index: (-windows[index].evidence, index))[:_MOST_SPANS]
+        quoted = _quotations(data) if doubtful else []
+        if not doubtful or not (talk or quoted):
+            return windows
+        until = max(windows[index].end for index in doubtful)
+        places = list(word_places(data, ((word, word + 1) for word in range(until))))  # once: it reads all of the text
+        firsts, lasts = [first for first, _ in quoted], [last for _, last in quoted]
+        excused = list(windows)
+        for index in doubtful:
+            window = windows[index]
             here = sums[window.start : window.end]
             if quoted:
-                inside = np.array([any(first <= start < last for first, last in quoted) for start, _ in places])
+                inside = np.array([_is_within(start, firsts, lasts) for start, _ in places[window.start : window.end]])
                 here = np.where(inside & (here > 0), here * _QUOTED_SHARE // 100, here)
             total, count = int(here.sum()), int(counts[window.start : window.end].sum())
             evidence = int(self._model.evidence(np.array([total]), np.array([count]))[0])
             start, end = _heaviest(sums, window)
-            if _discount(talk, places[start - window.start][0], places[end - 1 - window.start][1]):
+            if _discount(talk, places[start][0], places[end - 1][1]):
                 evidence -= _TALK_EVIDENCE
-            excused[window] = Window(window.start, window.end, min(evidence, window.evidence))
-        return [excused.get(window, window) for window in windows]
+            excused[index] = Window(window.start, window.end, min(evidence, window.evidence))
+        return excused
 
     def _explained(
         self,
@@ -333,6 +354,12 @@ def _quotations(data: bytes) -> list[tuple[int, int]]:
         if len(around.translate(None, _NO_LETTERS)) >= _SENTENCE:
             found.append((first, last))
     return found
+
+
+def _is_within(place: int, starts: Sequence[int], ends: Sequence[int]) -> bool:
+    """Whether a place is in one of some stretches, which are in order and don't overlap; ends are exclusive."""
+    index = bisect_right(starts, place) - 1
+    return index >= 0 and place < ends[index]
 
 
 def _unmarked(messages: Sequence[Message]) -> Sequence[Message]:
