@@ -523,8 +523,11 @@ class _Vocabulary:
                 table.setdefault(word.removesuffix("*"), {})[number] = byte
         # a word is also what the longest stem that it begins with is, in books that don't name the word
         lengths = sorted({len(stem) for stem in stems})
+        beginnings = {stem[: lengths[0]] for stem in stems}  # most words begin like none of them
         for table in (stems, exact):
             for word, places in table.items():
+                if not lengths or word[: lengths[0]] not in beginnings:
+                    continue
                 for length in reversed(lengths):
                     if length <= len(word) and (inherited := stems.get(word[:length])):
                         for number, byte in inherited.items():
@@ -539,19 +542,32 @@ class _Vocabulary:
         self._tables: list[NDArray[np.uint8]] = [np.full(size, _OTHER, np.uint8) for _ in books]
         for table_ in self._tables:
             table_[_WALL_WORD] = 0
+        meanings: list[dict[int, list[int]]] = [{} for _ in books]  # of each byte of a book, the numbers of its words
         for kind, number in kinds.items():
             for book_number, byte in kind:
                 self._tables[book_number][number] = byte
+                meanings[book_number].setdefault(byte, []).append(number)
         self.phrases: list[tuple[int, int]] = []  # of each phrase its book, and its index there
         wanted: list[Wanted] = []
+        clauses: list[list[int]] = []
+        seen: dict[tuple[int, ...], int] = {}  # of each clause its number
         solid = np.ones(size, np.bool_)
-        for book_number, (book, codes) in enumerate(zip(books, self._tables, strict=True)):
-            solid &= ~_is_one_of(codes, book.endless)
+        for book_number, (book, meaning) in enumerate(zip(books, meanings, strict=True)):
+            solid[[number for byte in book.endless for number in meaning[byte]]] = False
             for index, (needs, most) in enumerate(zip(book.needs, book.reaches, strict=True)):
                 self.phrases.append((book_number, index))
-                clauses = [[_is_one_of(codes, clause) for clause in requirement] for requirement in needs]
-                wanted.append(Wanted(clauses, most if most >= 0 else None))
-        self.sieve = Sieve(wanted, solid)
+                required = []
+                for requirement in needs:
+                    numbered_clauses = []
+                    for chosen in requirement:
+                        key = (book_number, *chosen)
+                        clause = seen.setdefault(key, len(clauses))
+                        if clause == len(clauses):
+                            clauses.append([number for byte in chosen for number in meaning[byte]])
+                        numbered_clauses.append(clause)
+                    required.append(numbered_clauses)
+                wanted.append(Wanted(required, most if most >= 0 else None))
+        self.sieve = Sieve(wanted, clauses, solid)
 
         def numbered(table: Mapping[str, Mapping[int, int]]) -> dict[bytes, bytes]:
             return {
@@ -564,12 +580,6 @@ class _Vocabulary:
     def string(self, book: int, numbers: NDArray[np.uint16]) -> bytes:
         """The text in the bytes of a book."""
         return self._tables[book].take(numbers).tobytes()
-
-
-def _is_one_of(codes: NDArray[np.uint8], chosen: Sequence[int]) -> NDArray[np.bool_]:
-    flags = np.zeros(0x100, np.bool_)
-    flags[chosen] = True
-    return flags[codes]
 
 
 class _Words:

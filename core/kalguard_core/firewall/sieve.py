@@ -31,41 +31,39 @@ _SINGLE: Final = 16  # runs of windows of a phrase, among so many, that are look
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a phrase requires. `requirements`: of each, its clauses as flags over all numbers of words, rarest first.
+    """What a phrase requires. `requirements`: of each, the numbers of its clauses, rarest first.
 
     `reach`: as `phrase.reach`.
     """
 
-    requirements: Sequence[Sequence[NDArray[np.bool_]]]
+    requirements: Sequence[Sequence[int]]
     reach: int | None
 
 
 class Sieve:
-    """Made once for all phrases. `solid`: flags over the numbers of words, false for those that phrases repeat."""
+    """Made once for all phrases.
 
-    def __init__(self, phrases: Sequence[Wanted], solid: NDArray[np.bool_]) -> None:
+    `clauses`: of each, the numbers of the words that meet it. `solid`: flags over the numbers of words, false for those
+    that phrases repeat.
+    """
+
+    def __init__(self, phrases: Sequence[Wanted], clauses: Sequence[Sequence[int]], solid: NDArray[np.bool_]) -> None:
         self._solid = solid
-        clauses: dict[bytes, int] = {}
-        lines = [np.ones(len(solid), np.bool_)]  # clause 0 is met by every word
         near: list[tuple[int, list[int]]] = []
         far: list[tuple[int, list[int]]] = []
         for number, phrase in enumerate(phrases):
             rows = far if phrase.reach is None or phrase.reach > WINDOW else near
             for requirement in phrase.requirements:
-                needed = []
-                for clause in requirement[:_CLAUSES]:
-                    key = np.packbits(clause).tobytes()
-                    if key not in clauses:
-                        clauses[key] = len(lines)
-                        lines.append(clause)
-                    needed.append(clauses[key])
+                # column 0 is met by every word
+                needed = [clause + 1 for clause in requirement[:_CLAUSES]]
                 rows.append((number, needed + [0] * (_CLAUSES - len(needed))))
         self._near, self._far = _Rows(near), _Rows(far)
         self._all = _Rows([*near, *far])
-        width = -(-len(lines) // 64) * 8
+        width = -(-(len(clauses) + 1) // 64) * 8
         masks = np.zeros((len(solid), width), np.uint8)
-        packed = np.packbits(np.array(lines).T, axis=1, bitorder="little")
-        masks[:, : packed.shape[1]] = packed
+        masks[:, 0] = 1
+        for column, clause in enumerate(clauses, 1):
+            masks[clause, column >> 3] |= 1 << (column & 7)
         self._masks: NDArray[np.uint64] = masks.view(np.uint64)
 
     def suspects(self, numbers: NDArray[np.uint16], known: Collection[int]) -> Iterator[tuple[int, int, int]]:
