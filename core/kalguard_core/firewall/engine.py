@@ -48,7 +48,7 @@ MAX_PLACES: Final = 2048
 ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 """What may be base64 of 18 bytes or more."""
 
-_FORMAT: Final = 2  # of what `compiled` writes; goes up with every change of it or of what patterns become
+_FORMAT: Final = 3  # of what `compiled` writes; goes up with every change of it or of what patterns become
 _MAGIC: Final = b"KALGUARD-RULES\n"
 _BLOCK: Final = 1 << 12  # bytes that are split into words at once
 _WALL_WORD: Final = 0  # numbers of words
