@@ -105,6 +105,8 @@ class Model:
             raise ModelError(f"not a model: {error}") from None
         if kept.format != _FORMAT:
             raise ModelError(f"a model of format {kept.format}; this version reads {_FORMAT}: train it again")
+        if len(kept.weights) % 2 or len(kept.scale) % 8:
+            raise ModelError("not a model: half a number in it")
         return cls(
             np.frombuffer(kept.weights, "<i2").astype(np.int16),
             np.frombuffer(kept.scale, "<i8").astype(np.int64),
