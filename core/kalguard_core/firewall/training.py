@@ -35,7 +35,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Progress: TypeAlias = Callable[[], None]
 
 LEAST_SOURCES: Final = 3
-MOST_ROWS: Final = 4000
+MOST_ROWS: Final = 2500
 """Texts of one source and label; of more, a part is taken."""
 NOISY: Final = frozenset({("prompt_armor:jackhhao_jailbreak", True)})
 """(source, attack) that are not learned from: most of what this one calls attacks are honest questions."""
@@ -51,7 +51,7 @@ _PENALTY: Final = 1e-5
 _ATTACK_SHARE: Final = 0.5  # of the weight of honest texts, what all attacks together have
 _ROUND_ONE, _ROUND_TWO = 26, 14  # steps of L-BFGS
 _NEAR_BEST: Final = 0.5  # logits below the best window of an attack
-_OWN_SHARE: Final = 1.0  # of the weight that another source of its size has
+_OWN_SHARE: Final = 1.5  # of the weight that another source of its size has: it holds the contrasts that others lack
 _FOLDS: Final = 6
 # Honest texts of unseen sources that the model alone may score 50 and 70 or more: the macro average over sources,
 # and the worst source. Rules add theirs.
