@@ -85,7 +85,7 @@ def main() -> int:
 def _shown(plan: Plan) -> str:
     order = "blocks of" if plan.blocks else "in turn"
     pieces = ", ".join(ascii(piece[:60]) for piece in plan.pieces)
-    return f"{order} {pieces}; {plan.messages} message(s) of {', '.join(plan.roles)}"
+    return f"{order} {pieces}; messages {plan.messages}, of {', '.join(plan.roles)}"
 
 
 if __name__ == "__main__":

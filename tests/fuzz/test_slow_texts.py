@@ -19,6 +19,7 @@ STEP: Final = 4_000
 @given(plans())
 @example(Plan((ATTACK,)))
 @example(Plan((ATTACK, '"'), messages=40, roles=("user", "tool")))
+@example(Plan((ATTACK, f'The filter "{ATTACK}" blocks it. '), messages=-25, roles=("user", "assistant", "tool")))
 @example(Plan(("<!-- ", "\u200b", "%69"), blocks=True))
 def test_four_times_the_text_is_no_more_than_a_few_times_the_work(plan: Plan) -> None:
     firewall = default_firewall()

@@ -66,7 +66,8 @@ _EXAMPLES: Final = tuple(
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`pieces`: of the text. `blocks`: all of one piece before the next one begins, else in turn. `messages`: into so
-    many the text is cut, at any place, of `roles` in turn."""
+    many the text is cut, at any place, of `roles` in turn; negative: into messages of so many characters, so that a
+    longer text has more of them."""
 
     pieces: tuple[str, ...]
     blocks: bool = False
@@ -81,7 +82,7 @@ class Plan:
         else:
             unit = "".join(self.pieces)
             text = (unit * (size // len(unit) + 1))[:size]
-        step = max(len(text) // self.messages, 1)
+        step = max(len(text) // self.messages if self.messages > 0 else -self.messages, 1)
         cuts = [text[start : start + step] for start in range(0, len(text), step)]
         return tuple(Message(role, part) for role, part in zip(islice(cycle(self.roles), len(cuts)), cuts, strict=True))
 
@@ -105,7 +106,7 @@ def plans() -> st.SearchStrategy[Plan]:
         Plan,
         st.lists(pieces(), min_size=1, max_size=4).map(tuple),
         st.booleans(),
-        st.sampled_from((1, 1, 1, 2, 40)),
+        st.sampled_from((1, 1, 1, 2, 40, -25)),
         st.lists(st.sampled_from(ROLES), min_size=1, max_size=3).map(tuple),
     )
 
