@@ -82,7 +82,7 @@ def test_trixie_has_the_python_that_is_asked_for(trixie: Path) -> None:
 @pytest.mark.parametrize("engine", ["auto", "re2"])
 def test_scores_spans_and_cleaned_texts_are_the_same_on_trixie(trixie: Path, engine: str) -> None:
     here = _run([sys.executable, SCRIPT, "--dump", "--engine", engine]).splitlines()
-    inside = ["chroot", trixie, "/venv/bin/python", "/kalguard/tests/lab/scores_digest.py"]
+    inside: list[str | Path] = ["chroot", trixie, "/venv/bin/python", "/kalguard/tests/lab/scores_digest.py"]
     there = _run([*inside, "--dump", "--engine", engine]).splitlines()
     assert len(here) == len(there) >= 250
     different = [

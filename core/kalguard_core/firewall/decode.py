@@ -1264,6 +1264,9 @@ _UNORDERED: Final = frozenset(
     limits your|limits no|filters no|restrictions no|mode developer|mode unrestricted|everything ignore
     the of|the in|the with|the from|a into|an as|your of|the by|this in|the ignore|all ignore|your ignore|the forget
     your reveal|the reveal|the disregard|your forget|me tell|not do|user the|rules any
+    the all|the to|the about|an of|an like|a are|the behind|my obey|my become|rules the|guidelines no|ethics no
+    alle ignoriere|regeln deine|vorgaben die|instructions les|regles tes|instrucciones las|reglas tus|ordenes mis
+    istruzioni le|regole tue|instrucoes as|regras suas|instructies eerdere|regels je
     """.replace("\n", "|").split("|")
 )
 _UNORDERED_PAIRS: Final = frozenset(f"{pair.strip()} " for pair in _UNORDERED if pair.strip())

@@ -35,7 +35,7 @@ from .redaction import MARKER, redacted, without
 from .views import View, Views, views
 
 LEARNED: Final = Rule("learned", "learned", 50, "Reads like attacks that the model was trained on")
-HIDDEN: Final = Rule("hidden-characters", "hidden-text", 30, "Characters that nobody sees, where they have no use")
+HIDDEN: Final = Rule("hidden-characters", "hidden-text", 20, "Characters that nobody sees, where they have no use")
 UNREAD: Final = Rule("unread-encoding", "encoding", 30, "More encoded text than is ever decoded")
 
 OWN_RULES: Final = (LEARNED, HIDDEN, UNREAD, FLOOD)

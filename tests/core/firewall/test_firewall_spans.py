@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from kalguard_core.action import Message
 from kalguard_core.firewall import Assessment, Detector, Span, default_firewall
-from kalguard_core.firewall.detector import FLOOD, HIDDEN, LEARNED, UNREAD
-from kalguard_core.firewall.engine import build_engine
+from kalguard_core.firewall.detector import HIDDEN, LEARNED, UNREAD
+from kalguard_core.firewall.engine import FLOOD, build_engine
 from kalguard_core.firewall.pack import bundled_packs
 from kalguard_core.firewall.redaction import MARKER
 from kalguard_core.firewall.views import views
