@@ -315,7 +315,7 @@ print(ready, loaded - at_first, used - at_first, memory("VmHWM") - at_first)
 
 def start(rounds: int) -> Iterator[str]:
     """What it takes to be ready: seconds, and resident memory."""
-    yield "| start of a process | s until the first answer | aim s | | RSS, MiB more | after 2 KB texts | aim | | peak, with 5 MB |"
+    yield "| process | s to the first answer | aim s | | RSS, MiB more | after 2 KB texts | aim | | peak, with 5 MB |"
     yield "|---|---:|---:|---|---:|---:|---:|---|---:|"
     lines = "".join(text.replace("\n", " ") + "\n" for text in everyday_texts())
     with tempfile.TemporaryDirectory(prefix="kg-bench-") as folder:
