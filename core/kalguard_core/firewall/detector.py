@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from ..action import Message
 from .base import Assessment, Span, risk_of
 from .engine import FLOOD, Engine, Match
-from .features import Numbers, Words, word_places
+from .features import Numbers, Words, word_bounds, word_places
 from .legible import legible
 from .model import Model, Window
 from .pack import Rule
@@ -55,7 +55,8 @@ _TRUSTED_WEIGHT: Final = 55  # percent
 _QUOTED: Final = 50  # percent that a quoted match weighs less
 _NEARBY: Final = 240  # bytes around talk about attacks
 _QUOTE: Final = 200  # bytes of a quotation on either side of a match
-_SENTENCE: Final = 18  # letters around a quotation that make a sentence of it
+_LINE: Final = 4096  # bytes of a longer line that are looked at together
+_SENTENCE: Final = 12  # letters around a quotation that make a sentence of it
 _MOST_SPANS: Final = 64  # windows that are told of, the worst first
 _MOST_PLACES: Final = 512
 _SHOWN: Final = 20  # a lower risk is none to the model: half of all honest text has that
@@ -64,7 +65,7 @@ _ROUNDS: Final = 6
 _MARKS: Final = (b'"', b"`", b"'")  # folding makes these of all quotation marks
 _QUOTATION: Final = re.compile(rb'"[^"\n]{4,400}"|`[^`\n]{4,400}`|(?<![0-9A-Za-z])\'[^\'\n]{4,400}\'')
 _FORMAT_QUOTES: Final = frozenset({b'"', b"'"})
-_FORMAT_STARTS: Final = frozenset({b"{", b"[", b"="})
+_FORMAT_STARTS: Final = frozenset({b"{", b"["})
 _NO_LETTERS: Final = bytes(byte for byte in range(0x80) if not chr(byte).isalpha())
 _FULL: Final = frozenset({"plain", "parted", "joined"})
 
@@ -143,9 +144,10 @@ class Detector:
         matches = [match for match in self._engine.matches(view.data) if match.rule.id not in self._off]
         talk = [match for match in matches if match.rule.discount]
         decoded = view.kind not in _FULL
+        quotations = _Quotations(view.data)
         for match in matches:
             if not match.rule.discount:
-                quoted = _is_quoted(view.data, match.start, match.end)
+                quoted = quotations.hold(match.start) and quotations.hold(match.end - 1)
                 findings.add(match, view, _discount(talk, match.start, match.end), quoted, decoded=decoded)
         return talk
 
@@ -197,23 +199,21 @@ class Detector:
             if not in_data[index] and self._model.risk(window.evidence) >= _SHOWN
         ]
         doubtful = sorted(doubtful, key=lambda index: (-windows[index].evidence, index))[:_MOST_SPANS]
-        quoted = _quotations(data) if doubtful else []
-        if not doubtful or not (talk or quoted):
+        if not doubtful:
             return windows
-        until = max(windows[index].end for index in doubtful)
-        places = list(word_places(data, ((word, word + 1) for word in range(until))))  # once: it reads all of the text
-        firsts, lasts = [first for first, _ in quoted], [last for _, last in quoted]
+        quotations = _Quotations(data)
+        starts, ends = word_bounds(data)
         excused = list(windows)
         for index in doubtful:
             window = windows[index]
             here = sums[window.start : window.end]
-            if quoted:
-                inside = np.array([_is_within(start, firsts, lasts) for start, _ in places[window.start : window.end]])
+            inside = np.array([quotations.hold(start) for start in starts[window.start : window.end].tolist()])
+            if inside.any():
                 here = np.where(inside & (here > 0), here * _QUOTED_SHARE // 100, here)
             total, count = int(here.sum()), int(counts[window.start : window.end].sum())
             evidence = int(self._model.evidence(np.array([total]), np.array([count]))[0])
             start, end = _heaviest(sums, window)
-            if _discount(talk, places[start][0], places[end - 1][1]):
+            if _discount(talk, int(starts[start]), int(ends[end - 1])):
                 evidence -= _TALK_EVIDENCE
             excused[index] = Window(window.start, window.end, min(evidence, window.evidence))
         return excused
@@ -333,27 +333,43 @@ def _discount(talk: Sequence[Match], start: int, end: int) -> int:
     )
 
 
-def _is_quoted(data: bytes, start: int, end: int) -> bool:
-    """Whether these bytes stand inside a quotation that is part of a longer sentence."""
-    low, high = max(start - 2 * _QUOTE, 0), end + 2 * _QUOTE
-    return any(first <= start - low and end - low <= last for first, last in _quotations(data[low:high]))
+class _Quotations:
+    """The quotations in a text that are part of longer sentences, found line by line where somebody asks."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._lines: dict[int, tuple[int, list[tuple[int, int]]]] = {}  # by their starts: their ends, and quotations
+        self._last = (0, 0, [(0, 0)])
+
+    def hold(self, place: int) -> bool:
+        """Whether a byte is quoted."""
+        start, end, found = self._last
+        if not start <= place < end:
+            start = max(self._data.rfind(b"\n", 0, place) + 1, place // _LINE * _LINE - _LINE)
+            known = self._lines.get(start)
+            if known is None:
+                end = self._data.find(b"\n", place, start + 2 * _LINE)
+                end = end + 1 if end >= 0 else min(start + 2 * _LINE, len(self._data))
+                known = self._lines[start] = end, list(_quotations(self._data, start, end))
+            end, found = known
+            self._last = start, end, found
+        return any(first <= place < last for first, last in found)
 
 
-def _quotations(data: bytes) -> list[tuple[int, int]]:
-    """The quotations in a text that are part of longer sentences, with their marks."""
-    found = []
-    for quotation in _QUOTATION.finditer(data):
+def _quotations(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The quotations in a part of a line, with their marks."""
+    for quotation in _QUOTATION.finditer(data, start, end):
         first, last = quotation.span()
         before, after = data[max(first - _QUOTE, 0) : first], data[last : last + _QUOTE]
         if before[-1:].isalnum() or after[:1].isalnum():
             continue  # an apostrophe
         bare = before.rstrip()
-        if bare[-2:-1] in _FORMAT_QUOTES or bare[-1:] in _FORMAT_STARTS or before.endswith(b"\\"):
+        if bare[-2:-1] in _FORMAT_QUOTES or bare[-1:] in _FORMAT_STARTS or before[-1:] in (b"=", b"\\"):
             continue  # part of a format, not of a sentence
-        around = before.rpartition(b"\n")[2] + after.partition(b"\n")[0]
-        if len(around.translate(None, _NO_LETTERS)) >= _SENTENCE:
-            found.append((first, last))
-    return found
+        line, rest = before.rpartition(b"\n")[2], after.partition(b"\n")[0]
+        listed = not line.strip() and rest.strip() == b","  # one of the literals of a list in a program
+        if listed or len((line + rest).translate(None, _NO_LETTERS)) >= _SENTENCE:
+            yield first, last
 
 
 def _is_within(place: int, starts: Sequence[int], ends: Sequence[int]) -> bool:

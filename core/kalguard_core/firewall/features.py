@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
@@ -67,17 +66,12 @@ _TO_WORDS: Final = bytes(
     for byte in range(0x100)
 )
 # Punctuation that folding leaves, and that stands next to words.
-_PUNCTUATION: Final = re.compile("[\u00a1\u00bf\u060c\u061b\u061f\u3000-\u301f\u30fb\uff00-\uff0f\u2190-\u2bff]")
-_UNSPACED: Final = re.compile("([\u0e00-\u0eff\u3041-\u9fff])")
+_PUNCTUATION_CLASS: Final = "\u00a1\u00bf\u060c\u061b\u061f\u3000-\u301f\u30fb\uff00-\uff0f\u2190-\u2bff"
+_UNSPACED_CLASS: Final = "\u0e00-\u0eff\u3041-\u9fff"
 WALL_WORD: Final = b"\0"
 # First bytes of unspaced letters and of that punctuation.
 _STRANGE: Final = re.compile(rb"[\xc2\xd8\xdb\xe0\xe2\xe3-\xe9\xef]")
-_RUN: Final = re.compile(rb"[^ ]+")
-_WRITTEN: Final = re.compile(
-    "[\u0e00-\u0eff\u3041-\u30fa\u30fc-\u9fff]"
-    "|[0-9A-Za-z\0\x80-\xa0\xa2-\xbe\xc0-\u060b\u060d-\u061a\u061c-\u061e\u0620-\u0dff\u0f00-\u218f"
-    "\u2c00-\u2fff\u3020-\u3040\ua000-\ufeff\uff10-\U0010ffff]+"
-)
+_PART, _LONE = 1, 2  # of a character: part of a word, or a word by itself
 _FIRST_UNSPACED: Final = re.compile(rb"[\xe0\xe3-\xe9]")
 
 
@@ -114,10 +108,11 @@ class Vocabulary:
 
 def split(data: bytes) -> list[bytes]:
     """The words of folded text as bytes. A NUL (the wall between messages) is a word of its own."""
-    if not _is_plain(data):
-        text = _PUNCTUATION.sub(" ", data.decode("utf-8", "replace"))
-        data = _UNSPACED.sub(r" \1 ", text).encode("utf-8")
-    return data.translate(_TO_WORDS).split()
+    written = data.translate(_TO_WORDS)
+    if _is_plain(data):
+        return written.split()
+    starts, ends = word_bounds(data)
+    return [written[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _is_plain(data: bytes) -> bool:
@@ -126,42 +121,54 @@ def _is_plain(data: bytes) -> bool:
 
 
 def word_places(data: bytes, stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The bytes of folded text that each stretch of words (first, last exclusive; in order, not empty) stands in."""
+    """The bytes of folded text that each stretch of words (first, last exclusive; not empty) stands in."""
     wanted = list(stretches)
-    if not wanted:
-        return
-    last = max(end for _, end in wanted)
-    places = list(islice(_places(data), last))
-    for start, end in wanted:
-        yield places[start][0], places[end - 1][1]
+    if wanted:
+        starts, ends = word_bounds(data)
+        for first, last in wanted:
+            yield int(starts[first]), int(ends[last - 1])
 
 
-def _places(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where each word of `split` stands."""
-    if not _is_plain(data):
-        text = data.decode("utf-8", "replace")
-        size = behind = 0
-        for word in _WRITTEN.finditer(text):
-            size += len(text[behind : word.start()].encode("utf-8"))
-            start = size
-            size += len(word.group().encode("utf-8"))
-            behind = word.end()
-            yield start, size
-        return
-    for found in _RUN.finditer(data.translate(_TO_WORDS)):
-        yield found.span()
+def word_bounds(data: bytes) -> tuple[Numbers, Numbers]:
+    """Where each word of `split` starts and ends in the bytes of folded text."""
+    if _is_plain(data):
+        kinds = np.frombuffer(data.translate(_TO_WORDS), np.uint8) != 0x20
+        edges = np.flatnonzero(np.diff(kinds, prepend=False, append=False))
+        return edges[::2], edges[1::2]
+    codes = np.frombuffer(data.decode("utf-8", "replace").encode("utf-32-le", "replace"), np.uint32)
+    behind = np.cumsum(1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000))
+    written = np.concatenate(([0], _KINDS[codes], [0]))
+    here = written[1:-1]
+    first = (here == _LONE) | ((here == _PART) & (written[:-2] != _PART))
+    last = (here == _LONE) | ((here == _PART) & (written[2:] != _PART))
+    ends: Numbers = behind[last]
+    return np.concatenate(([0], behind))[:-1][first], ends
+
+
+def _kinds_of_characters() -> NDArray[np.uint8]:
+    """Of each code point, whether it is a word by itself, part of one, or neither."""
+    kinds = np.full(0x110000, _PART, np.uint8)
+    kinds[:0x80] = [_PART if bytes([byte]).translate(_TO_WORDS) != b" " else 0 for byte in range(0x80)]
+    for pattern, kind in ((_UNSPACED_CLASS, _LONE), (_PUNCTUATION_CLASS, 0)):
+        for found in re.finditer("(.)(?:-(.))?", pattern):
+            kinds[ord(found[1]) : ord(found[2] or found[1]) + 1] = kind
+    return kinds
 
 
 def features_of(words: Words) -> Iterator[tuple[slice | Numbers, Numbers]]:
     """The features of a text, kind by kind: at which words they stand (no word twice), and which they are."""
     concepts = (words & _CONCEPT).view(np.int64)
-    meant = np.where(concepts > 0, _CONCEPT_HASHES[concepts], words)
-    yield slice(0, None), _numbers((words >> _CONCEPT_BITS) * _A)
+    meant: Words = np.where(concepts > 0, _CONCEPT_HASHES[concepts], words)
+    alone: Words = (words >> _CONCEPT_BITS) * _A
+    yield slice(0, None), _numbers(alone)
     if len(words) > 1:
-        yield slice(1, None), _numbers(meant[:-1] * _B + meant[1:] * _C)
+        pairs: Words = meant[:-1] * _B + meant[1:] * _C
+        yield slice(1, None), _numbers(pairs)
     if len(words) > 2:
-        yield slice(2, None), _numbers(meant[:-2] * _D + meant[1:-1] * _E + meant[2:] * _F)
-        yield slice(2, None), _numbers(meant[:-2] * _G + meant[2:] * _H)
+        triples: Words = meant[:-2] * _D + meant[1:-1] * _E + meant[2:] * _F
+        yield slice(2, None), _numbers(triples)
+        apart: Words = meant[:-2] * _G + meant[2:] * _H
+        yield slice(2, None), _numbers(apart)
     known = np.flatnonzero(concepts)
     if not len(known):
         return
@@ -189,6 +196,7 @@ def _of_concepts(many: int) -> Numbers:
     return _numbers(hashes)
 
 
+_KINDS: Final = _kinds_of_characters()
 _ALONE, _PAIRS, _TRIPLES = (_of_concepts(many) for many in (1, 2, 3))
 
 
