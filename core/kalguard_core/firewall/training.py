@@ -44,7 +44,8 @@ SYSTEM_PROMPTS: Final = frozenset({"claude-code-system-prompts"})
 
 _MOST_CHARACTERS: Final = 12_000
 _MOST_WINDOWS: Final = 24
-_LEAST_FEATURES: Final = 30  # a window with fewer is scored as if it had so many: a few words are weak evidence
+_LEAST_FEATURES: Final = 30  # a window with fewer is learned from as if it had so many
+_LEAST_TRUSTED: Final = 60  # and scored as if it had so many: a few words are weak evidence, whatever they are
 _POWER: Final = 0.7  # evidence grows with the sum of weights over this power of the number of features
 _GAIN: Final = 4.0
 _PENALTY: Final = 1e-5
@@ -172,7 +173,7 @@ class Trainer:
         weights, bias = solution[:-1], float(solution[-1])
         unit = max(float(np.abs(weights).max()), 1e-9) / np.iinfo(np.int16).max
         counts = np.arange(WINDOW * MOST_PER_WORD + 1)
-        scale = np.rint(_scale(counts) * unit * THOUSANDTHS * (1 << 20)).astype(np.int64)
+        scale = np.rint(_scale(np.maximum(counts, _LEAST_TRUSTED)) * unit * THOUSANDTHS * (1 << 20)).astype(np.int64)
         return Model(
             np.rint(weights / unit).astype(np.int16), scale, round(bias * THOUSANDTHS), ((0, 0), (1, 0)), self.lexicon
         )
