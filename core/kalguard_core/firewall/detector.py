@@ -31,7 +31,7 @@ from .features import Numbers, Words, word_bounds, word_places
 from .legible import legible
 from .model import Model, Window
 from .pack import Rule
-from .redaction import MARKER, redacted, without
+from .redaction import MARKER, joined_markers, redacted, without
 from .views import View, Views, views
 
 LEARNED: Final = Rule("learned", "learned", 50, "Reads like attacks that the model was trained on")
@@ -45,6 +45,7 @@ TRUSTED: Final = frozenset({"system", "developer"})
 DATA: Final = frozenset({"tool", "document", "file"})
 
 _RULE_EVIDENCE: Final = 40  # thousandths of a logit for each point of risk that rules found
+_FEWEST_WORDS: Final = 5  # fewer say nothing to the model: a name, an address; rules read them
 _DATA_EVIDENCE: Final = 300  # more for data of others: orders have no business there
 _DECODED_EVIDENCE: Final = 700
 _TALK_EVIDENCE: Final = 1200  # less near talk about attacks
@@ -132,7 +133,7 @@ class Detector:
             if assessment.risk < _SHOWN or not assessment.spans:
                 return cleaned
             cleaned = redacted(cleaned, _offending(assessment))
-            cleaned = without(cleaned, views(cleaned).hidden)
+            cleaned = joined_markers(without(cleaned, views(cleaned).hidden))
             assessment = self.score(cleaned)
         suspicious = {span.message for span in assessment.spans} if assessment.risk >= _SHOWN else ()
         return tuple(
@@ -163,7 +164,9 @@ class Detector:
         sums, counts = self._model.contributions(words)
         bonus = _DECODED_EVIDENCE if view.kind not in _FULL else 0
         stretches = list(_stretches(words, self._model.vocabulary.wall, _roles_of(view, messages)))
-        segments = [(start, end) for role, start, end in stretches if role not in TRUSTED]
+        segments = [
+            (start, end) for role, start, end in stretches if role not in TRUSTED and end - start >= _FEWEST_WORDS
+        ]
         found = self._model.windows(sums, counts, segments)
         if not found:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from .base import Span
 
 MARKER: Final = "[REDACTED:prompt-injection]"
 """Stands where something was."""
+_TOUCHING: Final = re.compile(f"(?:{re.escape(MARKER)}){{2,}}")
 
 
 def redacted(messages: Sequence[Message], spans: Iterable[Span]) -> tuple[Message, ...]:
@@ -25,6 +27,14 @@ def redacted(messages: Sequence[Message], spans: Iterable[Span]) -> tuple[Messag
 def without(messages: Sequence[Message], places: Iterable[tuple[int, int, int]]) -> tuple[Message, ...]:
     """The messages without the characters of some places (message, start, end)."""
     return _replaced(messages, places, "")
+
+
+def joined_markers(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with one marker where several touch."""
+    return tuple(
+        replace(message, text=_TOUCHING.sub(MARKER, message.text)) if MARKER * 2 in message.text else message
+        for message in messages
+    )
 
 
 def cut(text: str, places: Iterable[tuple[int, int]], marker: str = MARKER) -> str:

@@ -111,7 +111,7 @@ def views(messages: Sequence[Message]) -> Views:
             if seen is not None
             for read in rereadings(seen, starts[index], budget)
         )
-    todo = deque(view for view in found if view.kind not in _FULL or view is plain)
+    todo = deque(view for view in found if view.kind != "parted")
     unread = _Unread(len(messages))
     while todo:
         view = todo.popleft()
@@ -121,7 +121,7 @@ def views(messages: Sequence[Message]) -> Views:
                 unread.add(view, [(0, len(view.data))])
                 continue
         for read in decodings(view.data, view.kind, budget):
-            new = _derived(view.source, "" if view is plain else view.kind, view.depth, read)
+            new = _derived(view.source, "" if view.kind in _FULL else view.kind, view.depth, read)
             found.append(new)
             if new.depth < MAX_DEPTH:
                 todo.append(new)

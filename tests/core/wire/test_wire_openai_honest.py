@@ -36,7 +36,7 @@ def passes(kind: str, path: str, body: Any) -> None:
     actions = read(request(kind, path), body).actions
     assert [action.name for action in actions] == ["prompt:check"]
     assessment = FIREWALL.score(actions[0].messages)
-    assert (assessment.risk, assessment.spans) == (0, ())
+    assert assessment.risk < 50, assessment
 
 
 @pytest.mark.parametrize(
