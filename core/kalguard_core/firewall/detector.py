@@ -68,6 +68,12 @@ _QUOTATION: Final = re.compile(rb'"[^"\n]{4,400}"|`[^`\n]{4,400}`|(?<![0-9A-Za-z
 _FORMAT_QUOTES: Final = frozenset({b'"', b"'"})
 _FORMAT_STARTS: Final = frozenset({b"{", b"["})
 _NO_LETTERS: Final = bytes(byte for byte in range(0x80) if not chr(byte).isalpha())
+# Codes that nobody writes by hand. Other disguises are undone in place, and shown with honest text around them.
+_CODES: Final = frozenset(
+    {"base64", "base32", "hex", "codes", "binary", "morse", "tags", "selectors", "letters", "upside-down"}
+    | {"reversed", "words-reversed", "rot13", "caesar", "atbash"}
+)
+_STEPS: Final = re.compile("[+&]")
 _FULL: Final = frozenset({"plain", "parted", "joined"})
 
 
@@ -162,7 +168,7 @@ class Detector:
         if not len(words):
             return None
         sums, counts = self._model.contributions(words)
-        bonus = _DECODED_EVIDENCE if view.kind not in _FULL else 0
+        bonus = _DECODED_EVIDENCE if _CODES & frozenset(_STEPS.split(view.kind)) else 0
         stretches = list(_stretches(words, self._model.vocabulary.wall, _roles_of(view, messages)))
         segments = [
             (start, end) for role, start, end in stretches if role not in TRUSTED and end - start >= _FEWEST_WORDS

@@ -99,8 +99,8 @@ def test_sanitizing_twice_is_sanitizing_once_and_leaves_no_risk(messages: list[M
 def test_text_outside_the_spans_survives_in_order(messages: list[Message]) -> None:
     assessment = FIREWALL.score(messages)
     hidden = [Span(*place, "hidden", "hidden", 1) for place in views(messages).hidden]
-    first = redacted(messages, [*assessment.spans, *hidden])
-    enough = FIREWALL.score(first).risk < 20
+    sharp = [span for span in assessment.spans if span.rule != "learned"]
+    enough = all(FIREWALL.score(redacted(messages, [*some, *hidden])).risk < 20 for some in (assessment.spans, sharp))
     for index, (before, after) in enumerate(zip(messages, FIREWALL.sanitize(messages, assessment), strict=True)):
         spans = [span for span in (*assessment.spans, *hidden) if span.message == index]
         left = "".join(after.text.split(MARKER))
