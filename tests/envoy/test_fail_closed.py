@@ -339,7 +339,7 @@ def patient(module_socket_directory: Path, envoy_binary: Path, demo_upstream: De
 def chat_of(size: int, end: bytes = b"") -> bytes:
     """A chat request of exactly `size` bytes: harmless text, then `end`."""
     head, tail = b'{"model":"demo","messages":[{"role":"user","content":"', end + b'"}]}'
-    text = b"Please summarise the minutes of our meeting. "
+    text = b"lorem ipsum dolor sit amet consectetur "
     fill = size - len(head) - len(tail)
     return head + (text * (fill // len(text) + 1))[:fill] + tail
 
