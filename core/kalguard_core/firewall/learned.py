@@ -1,0 +1,260 @@
+"""What the model sees in the views of a conversation: evidence in windows of words, and where it comes from.
+
+Rules of this file:
+- Text about an attack is not an attack: a window that is quoted in a sentence, or stands near talk about attacks, holds
+  less evidence. In data that others wrote nothing is excused: orders have no business there, however they are quoted.
+- What was encoded has no honest reason to look like an attack: it is more evidence.
+- The model does not read what the operator wrote.
+- Whatever costs is done for all windows of a view at once, and only where there is enough evidence to be told of.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..action import Message
+from .engine import Match
+from .features import WALL_WORD, Numbers, Words, split, word_bounds
+from .legible import legible
+from .model import STRIDE, WINDOW, Model
+from .quotations import Quotations
+from .views import View
+
+TRUSTED: Final = frozenset({"system", "developer"})
+DATA: Final = frozenset({"tool", "document", "file"})
+
+SHOWN: Final = 20
+"""A lower risk is none to the model: half of all honest text has that."""
+
+_FEWEST_WORDS: Final = 5  # fewer say nothing to the model: a name, an address; rules read them
+_DATA_EVIDENCE: Final = 300  # more for data of others: orders have no business there
+_DECODED_EVIDENCE: Final = 700
+_TALK_EVIDENCE: Final = 1200  # less near talk about attacks
+_QUOTED_SHARE: Final = 35  # percent of what quoted words add
+_NEARBY: Final = 240  # bytes around talk about attacks
+_MOST_WINDOWS: Final = 64  # of a view that are looked at closely, and that are told of: the worst
+_MOST_PLACES: Final = 512
+_NEVER: Final = 1 << 61  # more than any evidence
+# Codes that nobody writes by hand. Other disguises are undone in place, and shown with honest text around them.
+_CODES: Final = frozenset(
+    {"base64", "base32", "hex", "codes", "binary", "morse", "tags", "selectors", "letters", "upside-down"}
+    | {"reversed", "words-reversed", "rot13", "caesar", "atbash"}
+)
+_STEPS: Final = re.compile("[+&]")
+
+
+class Talk:
+    """Talk about attacks in a text: matches of rules that have a discount, in order of their starts."""
+
+    __slots__ = ("_ends", "_matches", "_starts")
+
+    def __init__(self, matches: Sequence[Match]) -> None:
+        self._matches = matches
+        self._starts = [match.start for match in matches]
+        self._ends: list[int] = []  # the last end of each match and those before it
+        end = 0
+        for match in matches:
+            end = max(end, match.end)
+            self._ends.append(end)
+
+    def __bool__(self) -> bool:
+        return bool(self._matches)
+
+    def discount(self, start: int, end: int) -> int:
+        """The percentage that talk near these bytes takes off."""
+        most = 0
+        for index in range(bisect_left(self._starts, end + _NEARBY) - 1, -1, -1):
+            if self._ends[index] + _NEARBY <= start:
+                break
+            if start < self._matches[index].end + _NEARBY:
+                most = max(most, self._matches[index].rule.discount)
+        return most
+
+
+class Reader:
+    """A model that reads views. Immutable."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.highest: Final = model.curve[-1][1]
+        # risk rises with evidence
+        self.least: Final = bisect_left(range(-_NEVER, _NEVER), SHOWN, key=model.risk) - _NEVER
+        """The least evidence that is a risk."""
+
+    def read(self, view: View, messages: Sequence[Message]) -> Seen | None:
+        """What the model sees in a view; None if that is nothing."""
+        roles = _roles_of(view, messages)
+        if TRUSTED.issuperset(roles):
+            return None
+        data = legible(view.data)
+        words = self.model.vocabulary.words_of(data)
+        starts, ends = _stretches(data, words, self.model.vocabulary.wall)
+        roles_there = np.array([(role not in TRUSTED, role in DATA) for role in roles])
+        whose = roles_there[np.minimum(np.arange(len(starts)), len(roles) - 1)]  # the last goes on
+        read = whose[:, 0] & (ends - starts >= _FEWEST_WORDS)
+        if not read.any():
+            return None
+        return Seen(self, view, data, words, (starts[read], ends[read], whose[read, 1]))
+
+
+class Seen:
+    """What the model sees in one view. `evidence`: of each window; never more than at first."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        view: View,
+        data: bytes,
+        words: Words,
+        segments: tuple[Numbers, Numbers, NDArray[np.bool_]],
+    ) -> None:
+        self.view = view
+        self._reader = reader
+        self._data = data
+        self._sums, counts = reader.model.contributions(words)
+        self._starts, self._ends, which = _windows(*segments[:2])
+        self._others = segments[2][which]
+        upto, many = _running(self._sums), _running(counts)
+        self._counts: Numbers = many[self._ends] - many[self._starts]
+        self._plain = reader.model.evidence(upto[self._ends] - upto[self._starts], self._counts)
+        decoded = _DECODED_EVIDENCE if _CODES & frozenset(_STEPS.split(view.kind)) else 0
+        self._more = self._others * _DATA_EVIDENCE + decoded
+        self.evidence: Numbers = self._plain + self._more
+
+    @property
+    def most(self) -> int:
+        """The most evidence of a window."""
+        return int(self.evidence.max())
+
+    def excuse(self, talk: Talk, quotations: Quotations) -> None:
+        """Take off evidence where it is quoted or talked about, at the worst windows of all that is no data of others.
+
+        `quotations`: of the text of the view.
+        """
+        if self._data is not self.view.data:
+            quotations = Quotations(self._data)
+        if not talk and not quotations.are_any:
+            return
+        doubtful = _worst(self._plain, (self._plain >= self._reader.least) & ~self._others)
+        if not doubtful.size:
+            return
+        starts, ends = self._starts[doubtful], self._ends[doubtful]
+        quoted = self._quoted(starts, ends, quotations)
+        if quoted is None and not talk:
+            return
+        evidence = self._plain[doubtful]
+        if quoted is not None:
+            added, places = _rows(self._sums, starts, ends)
+            added = np.where(quoted[places] & (added > 0), added * _QUOTED_SHARE // 100, added)
+            evidence = self._reader.model.evidence(added.sum(axis=1), self._counts[doubtful])
+        if talk:
+            near = [talk.discount(*place) > 0 for place in self._places(*_heaviest(self._sums, starts, ends))]
+            evidence = evidence - np.array(near) * _TALK_EVIDENCE
+        self.evidence[doubtful] = np.minimum(evidence, self._plain[doubtful]) + self._more[doubtful]
+
+    def telling(self, least: int) -> set[tuple[int, int]]:
+        """The bytes that add the most to each of the worst windows, of those that hold so much evidence."""
+        worst = _worst(self.evidence, self.evidence >= least)
+        if not worst.size:
+            return set()
+        return set(self._places(*_heaviest(self._sums, self._starts[worst], self._ends[worst])))
+
+    def _quoted(self, starts: Numbers, ends: Numbers, quotations: Quotations) -> NDArray[np.bool_] | None:
+        """Of each word whether it is quoted, as far as some windows in order go; None if nothing there is."""
+        first, last = self._bounds
+        found: list[tuple[int, int]] = []
+        behind = 0
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            found += quotations.between(int(first[max(start, behind)]), int(last[end - 1]))
+            behind = end
+        if not found:
+            return None
+        quoted = np.zeros(len(first), np.bool_)
+        for begin, behind in np.searchsorted(first, np.array(found)).tolist():
+            quoted[begin:behind] = True
+        return quoted
+
+    def _places(self, starts: Numbers, ends: Numbers) -> list[tuple[int, int]]:
+        """The bytes of stretches of words."""
+        first, last = self._bounds
+        return list(zip(first[starts].tolist(), last[ends - 1].tolist(), strict=True))
+
+    @cached_property
+    def _bounds(self) -> tuple[Numbers, Numbers]:
+        return word_bounds(self._data)
+
+
+def _roles_of(view: View, messages: Sequence[Message]) -> list[str]:
+    """The role of each stretch between walls; a view put together from pieces has one, the least trusted."""
+    if view.kind in ("plain", "parted"):
+        return [
+            message.role
+            for index, message in enumerate(messages)
+            if not index or messages[index - 1].role != message.role
+        ]
+    if len(messages) == 1:
+        return [messages[0].role]
+    roles = {messages[place[0]].role for place in islice(view.places(0, len(view.data)), _MOST_PLACES)}
+    return [min(roles, key=lambda role: (role in TRUSTED, role not in DATA, role), default="user")]
+
+
+def _stretches(data: bytes, words: Words, wall: np.uint64) -> tuple[Numbers, Numbers]:
+    """Where the words between walls start and end (exclusive)."""
+    if WALL_WORD not in data:
+        return np.array([0]), np.array([len(words)])
+    walls = np.flatnonzero(words == wall)
+    if len(walls) != data.count(WALL_WORD):  # a word that is made to have the wall's number
+        walls = np.array([index for index, word in enumerate(split(data)) if word == WALL_WORD])
+    return np.concatenate(([0], walls + 1)), np.concatenate((walls, [len(words)]))
+
+
+def _windows(starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """The windows of stretches of words (see `model.window_bounds`): starts, ends, and of which stretch each is."""
+    many = np.maximum(ends - starts - WINDOW + STRIDE - 1, 0) // STRIDE + 1
+    which = np.repeat(np.arange(len(many)), many)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(many) - many, many)
+    first = np.minimum(starts[which] + number * STRIDE, np.maximum(ends - WINDOW, starts)[which])
+    return first, np.minimum(first + WINDOW, ends[which]), which
+
+
+def _worst(evidence: Numbers, wanted: NDArray[np.bool_]) -> Numbers:
+    """The windows with the most evidence of those that are wanted, in order."""
+    found = np.flatnonzero(wanted)
+    if len(found) > _MOST_WINDOWS:
+        found = np.sort(found[np.argsort(-evidence[found], kind="stable")[:_MOST_WINDOWS]])
+    return found
+
+
+def _running(values: Numbers) -> Numbers:
+    """The sum of all values before each, and of all."""
+    upto = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=upto[1:])
+    return upto
+
+
+def _rows(sums: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
+    """What each word of each window adds, one window a row, and which word that is; 0 behind the end of a window."""
+    places = starts[:, None] + np.arange(int((ends - starts).max()))
+    inside = places < ends[:, None]
+    places = np.minimum(places, len(sums) - 1)
+    return np.where(inside, sums[places], 0), places
+
+
+def _heaviest(sums: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
+    """The words of each window that together add the most: starts and ends (exclusive)."""
+    added, _ = _rows(sums, starts, ends)
+    behind = np.cumsum(added, axis=1)
+    before = behind - added
+    number = np.arange(added.shape[1])
+    most = behind - np.minimum.accumulate(before, axis=1)
+    last = np.where(number < (ends - starts)[:, None], most, -_NEVER).argmax(axis=1)
+    first = np.where(number <= last[:, None], before, _NEVER).argmin(axis=1)
+    return starts + first, starts + last + 1
