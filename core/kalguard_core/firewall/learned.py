@@ -97,16 +97,15 @@ class Reader:
         data = legible(view.data)
         words = self.model.vocabulary.words_of(data)
         starts, ends = _stretches(data, words, self.model.vocabulary.wall)
-        roles_there = np.array([(role not in TRUSTED, role in DATA) for role in roles])
-        whose = roles_there[np.minimum(np.arange(len(starts)), len(roles) - 1)]  # the last goes on
-        read = whose[:, 0] & (ends - starts >= _FEWEST_WORDS)
-        if not read.any():
-            return None
-        return Seen(self, view, data, words, (starts[read], ends[read], whose[read, 1]))
+        roles = roles[: len(starts)] + roles[-1:] * (len(starts) - len(roles))  # the last goes on
+        mine = np.array([role not in TRUSTED for role in roles])
+        others = np.array([role in DATA for role in roles])
+        read = mine & (ends - starts >= _FEWEST_WORDS)
+        return Seen(self, view, data, words, (starts[read], ends[read], others[read])) if read.any() else None
 
 
 class Seen:
-    """What the model sees in one view. `evidence`: of each window; never more than at first."""
+    """What the model sees in one view. `evidence`: of each window; `most`: the most of these."""
 
     def __init__(
         self,
@@ -128,11 +127,7 @@ class Seen:
         decoded = _DECODED_EVIDENCE if _CODES & frozenset(_STEPS.split(view.kind)) else 0
         self._more = self._others * _DATA_EVIDENCE + decoded
         self.evidence: Numbers = self._plain + self._more
-
-    @property
-    def most(self) -> int:
-        """The most evidence of a window."""
-        return int(self.evidence.max())
+        self.most = int(self.evidence.max())
 
     def excuse(self, talk: Talk, quotations: Quotations) -> None:
         """Take off evidence where it is quoted or talked about, at the worst windows of all that is no data of others.
@@ -159,6 +154,7 @@ class Seen:
             near = [talk.discount(*place) > 0 for place in self._places(*_heaviest(self._sums, starts, ends))]
             evidence = evidence - np.array(near) * _TALK_EVIDENCE
         self.evidence[doubtful] = np.minimum(evidence, self._plain[doubtful]) + self._more[doubtful]
+        self.most = int(self.evidence.max())
 
     def telling(self, least: int) -> set[tuple[int, int]]:
         """The bytes that add the most to each of the worst windows, of those that hold so much evidence."""
@@ -178,7 +174,7 @@ class Seen:
         if not found:
             return None
         quoted = np.zeros(len(first), np.bool_)
-        for begin, behind in np.searchsorted(first, np.array(found)).tolist():
+        for begin, behind in first.searchsorted(np.array(found)).tolist():
             quoted[begin:behind] = True
         return quoted
 
@@ -218,16 +214,21 @@ def _stretches(data: bytes, words: Words, wall: np.uint64) -> tuple[Numbers, Num
 
 def _windows(starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """The windows of stretches of words (see `model.window_bounds`): starts, ends, and of which stretch each is."""
+    if len(starts) == 1:  # nearly always
+        start, end = int(starts[0]), int(ends[0])
+        first = np.arange(start, max(end - STRIDE, start + 1), STRIDE)
+        first[-1] = max(end - WINDOW, start)
+        return first, np.minimum(first + WINDOW, end), np.zeros(len(first), np.int64)
     many = np.maximum(ends - starts - WINDOW + STRIDE - 1, 0) // STRIDE + 1
-    which = np.repeat(np.arange(len(many)), many)
-    number = np.arange(len(which)) - np.repeat(np.cumsum(many) - many, many)
+    which = np.arange(len(many)).repeat(many)
+    number = np.arange(len(which)) - (many.cumsum() - many)[which]
     first = np.minimum(starts[which] + number * STRIDE, np.maximum(ends - WINDOW, starts)[which])
     return first, np.minimum(first + WINDOW, ends[which]), which
 
 
 def _worst(evidence: Numbers, wanted: NDArray[np.bool_]) -> Numbers:
     """The windows with the most evidence of those that are wanted, in order."""
-    found = np.flatnonzero(wanted)
+    found = wanted.nonzero()[0]
     if len(found) > _MOST_WINDOWS:
         found = np.sort(found[np.argsort(-evidence[found], kind="stable")[:_MOST_WINDOWS]])
     return found
@@ -236,7 +237,7 @@ def _worst(evidence: Numbers, wanted: NDArray[np.bool_]) -> Numbers:
 def _running(values: Numbers) -> Numbers:
     """The sum of all values before each, and of all."""
     upto = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=upto[1:])
+    values.cumsum(out=upto[1:])
     return upto
 
 
@@ -251,7 +252,7 @@ def _rows(sums: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbe
 def _heaviest(sums: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
     """The words of each window that together add the most: starts and ends (exclusive)."""
     added, _ = _rows(sums, starts, ends)
-    behind = np.cumsum(added, axis=1)
+    behind = added.cumsum(axis=1)
     before = behind - added
     number = np.arange(added.shape[1])
     most = behind - np.minimum.accumulate(before, axis=1)
