@@ -6,7 +6,8 @@ Rules of this file:
   There are more such sets than bytes: phrases are spread over *books*, each with bytes of its own.
 - Phrases are looked for only where a text has the words that they require (`sieve`): English text pays next to nothing
   for the rules of twenty other languages, and little for those of its own.
-- Words are numbered once for all books (`_Vocabulary`); numpy turns the numbers into the bytes of a book.
+- Words are numbered once for all books (`_Vocabulary`), and together with the model's (`reading`); numpy turns the
+  numbers into the bytes of a book.
 - What was compiled can be kept (`compiled`) and is taken back only if it is whole and fits; anything else is compiled
   anew. It holds data, never code.
 - The number of places that are looked up is bounded. A text with more of them is an attack by itself (`FLOOD`).
@@ -16,11 +17,10 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -28,11 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import matcher
+from .features import Vocabulary
 from .matcher import HAS_HYPERSCAN, HyperscanSet, first_places, place_finder
 from .pack import SHORTEST_STEM, PackError, Rule, RulePacks, commonness, load_packs, packs_digest
-from .phrase import ANY, TO_WORDS, Atom, Node, PatternError, atoms, endless, expression, rarest, reach, requirements
+from .phrase import ANY, Atom, Node, PatternError, atoms, endless, expression, rarest, reach, requirements
+from .reading import Glossary, Reading
 from .shape import rewrite
-from .sieve import Sieve, Wanted
+from .sieve import Sieve, Stretches, Wanted
 
 Backend: TypeAlias = Literal["auto", "hyperscan", "re2"]
 
@@ -50,7 +52,6 @@ ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 
 _FORMAT: Final = 3  # of what `compiled` writes; goes up with every change of it or of what patterns become
 _MAGIC: Final = b"KALGUARD-RULES\n"
-_BLOCK: Final = 1 << 12  # bytes that are split into words at once
 _WALL_WORD: Final = 0  # numbers of words
 _UNKNOWN: Final = 1
 _OTHER: Final = 1  # the byte of a word that is in no list of a book; 0 is the wall's
@@ -61,17 +62,6 @@ _MAX_WORDS: Final = 0xFFFF
 # words that one phrase requires more seldom than those of one of several.
 _SHAPES_TOGETHER: Final = 128
 _PHRASES_TOGETHER: Final = 1
-_STRETCHES: Final = 16  # that are kept in the bytes of a book
-_REMEMBERED: Final = 1 << 15  # words whose number is kept
-_LONGEST_REMEMBERED: Final = 40  # bytes
-_UNKNOWN_NUMBER: Final = _UNKNOWN.to_bytes(2, "little")
-_WORD: Final = re.compile(rb"[0-9A-Za-z\x00\x80-\xff]+")
-# Punctuation that folding leaves, and that people write next to words; for `TO_WORDS` it would be letters.
-# By their first bytes, as most texts have none of them.
-_PUNCTUATION: Final = {
-    marks[0].encode()[:-1]: tuple((mark.encode(), b" " * len(mark.encode())) for mark in marks)
-    for marks in ("¡¿", "،", "؛؟", "।", "。、「」《》【】", "・")
-}
 _UNFIT: Final[tuple[type[Exception], ...]] = (
     *matcher.HYPERSCAN_ERRORS,
     StopIteration,
@@ -123,6 +113,8 @@ class Engine:
     read. `build_engine` makes one from YAML, or from what an earlier one left. `was_warm`: nothing was compiled.
     """
 
+    _glossary: tuple[Vocabulary | None, Glossary] | None
+
     def __init__(self, packs: RulePacks, *, backend: Backend = "auto", compiled: bytes | None = None) -> None:
         self.backend = _backend(backend)
         self.key = cache_key(packs.digest, self.backend)
@@ -150,42 +142,45 @@ class Engine:
         body = msgspec.msgpack.encode(_Compiled(self.key, list(self.rules), self._program, databases))
         return _MAGIC + sha256(body).digest() + body
 
-    def matches(self, data: bytes) -> list[Match]:
-        """All matches in folded text, in order of their starts; a `FLOOD` for those past the bounds."""
+    def glossary(self, vocabulary: Vocabulary | None = None) -> Glossary:
+        """What reads texts for these rules, and for a model that has this vocabulary."""
+        kept = self._glossary
+        if kept is None or kept[0] is not vocabulary:
+            # one for all detectors that share this engine: they have the same model
+            entry = vocabulary.entry if vocabulary is not None else None
+            kept = self._glossary = vocabulary, Glossary(self._vocabulary.number, entry)
+        return kept[1]
+
+    def matches(self, data: bytes, reading: Reading | None = None) -> list[Match]:
+        """All matches in folded text, in order of their starts; a `FLOOD` for those past the bounds.
+
+        `reading`: of this text, by a `glossary` of this engine, if there is one.
+        """
         found = _Found()
         lowered = data.lower()
         for number in self._shapes.which(lowered):
-            self._shapes.find(number, lowered, found, None)
-        self._match_phrases(lowered, found)
+            self._shapes.find(number, lowered, found)
+        self._match_phrases(reading if reading is not None else self.glossary().read(data), found)
         return found.ordered()
 
     def may_be_encoded(self, data: bytes) -> bool:
         """Whether there is a run of 24 letters that may be base64."""
         return next(self._find_encoded(data), None) is not None
 
-    def _match_phrases(self, data: bytes, found: _Found) -> None:
+    def _match_phrases(self, reading: Reading, found: _Found) -> None:
         vocabulary = self._vocabulary
-        words = _Words(data, vocabulary.numbers)
-        numbers = words.numbers
-        matched: set[int] = set()
-        stretches: dict[tuple[int, int, int], bytes] = {}  # of the last suspects, in the bytes of a book
-        for phrase, start, end in vocabulary.sieve.suspects(numbers, matched):
+        numbers = reading.numbers
+        strings: dict[int, bytes] = {}  # the whole text in the bytes of a book
+        for phrase, stretches in vocabulary.sieve.suspects(numbers):
             book, number = vocabulary.phrases[phrase]
-            key = (book, start, end)
-            stretch = stretches.get(key)
-            if stretch is None:
-                if len(stretches) >= _STRETCHES:
-                    stretches.clear()
-                stretch = stretches[key] = vocabulary.string(book, numbers[start:end])
-            if self._books[book].matches(number, stretch):
-                matched.add(phrase)
-        strings: dict[int, bytes] = {}
-        for phrase in sorted(matched):
-            book, number = vocabulary.phrases[phrase]
-            string = strings.get(book)
-            if string is None:
-                string = strings[book] = vocabulary.string(book, numbers)
-            self._books[book].find(number, string, found, words)
+            if stretches is None:
+                string = strings.get(book)
+                if string is None:
+                    string = strings[book] = vocabulary.string(book, numbers)
+            else:
+                string = vocabulary.string(book, stretches.of(numbers, _WALL_WORD))
+            if self._books[book].matches(number, string):
+                self._books[book].find(number, string, found, reading, stretches)
 
     def _take(self, kept: _Compiled) -> None:
         try:
@@ -208,6 +203,7 @@ class Engine:
         self._shapes = ready(program.shapes, program.shape_patterns, _SHAPES_TOGETHER)
         self._books = [ready(book.rules, book.patterns, _PHRASES_TOGETHER) for book in program.books]
         self._find_encoded = place_finder(rb"[A-Za-z0-9+/_-]{24}")
+        self._glossary = None
 
 
 def build_engine(
@@ -332,20 +328,31 @@ class _Matcher:
             return bool(self._sets[number].which(text))
         return next(self._finder(number)(text), None) is not None
 
-    def find(self, number: int, text: bytes, found: _Found, words: _Words | None) -> None:
-        """All matches of a rule in a string.
+    def find(
+        self,
+        number: int,
+        string: bytes,
+        found: _Found,
+        reading: Reading | None = None,
+        stretches: Stretches | None = None,
+    ) -> None:
+        """All matches of a rule in a string: of bytes of a text, or of one byte for each word of a `reading`.
 
-        `words` says where the string's bytes are in the text, if it is one of words.
+        `stretches`: those of the words that the string is made of, if not of all.
         """
         rule, most = self._rules[number], found.most()
-        places = first_places(self._finder(number), text, most)
+        places = first_places(self._finder(number), string, most)
         if not places:
             return
-        end = len(text)
-        if words is not None:
-            places = [words.place(*place) for place in places]
-            if len(places) >= most:
-                end = words.place(end - 1, end)[1]
+        end = len(string)
+        if reading is not None:
+            starts, ends = reading.bounds
+            words = np.array(places)
+            if stretches is not None:
+                words = stretches.places(words)
+            first, last = starts.take(words[:, 0]), ends.take(words[:, 1] - 1)
+            places = list(zip(first.tolist(), last.tolist(), strict=True))
+            end = int(ends[-1])
         found.add(rule, places, most, end)
 
     def _finder(self, number: int) -> Callable[[bytes], Iterator[tuple[int, int]]]:
@@ -477,40 +484,6 @@ def _kinds(members: Mapping[Atom, frozenset[str]]) -> dict[str, tuple[str, ...]]
     return {word: tuple(sorted(kind)) for word, kind in kinds.items()}
 
 
-class _Numbers(dict[bytes, bytes]):
-    """The number of each word, as two bytes. Remembers words that were asked for, up to a bound."""
-
-    def __init__(self, exact: Mapping[bytes, bytes], stems: Mapping[bytes, bytes]) -> None:
-        super().__init__(exact)
-        self._exact = exact
-        self._stems = stems
-        # of the first bytes of stems, how long such stems are, longest first
-        self._lengths: dict[bytes, list[int]] = {}
-        for stem in stems:
-            lengths = self._lengths.setdefault(stem[:SHORTEST_STEM], [])
-            if len(stem) not in lengths:
-                lengths.append(len(stem))
-                lengths.sort(reverse=True)
-
-    def __missing__(self, word: bytes) -> bytes:
-        number = self._exact.get(word)  # another thread may just be forgetting all others
-        if number is None:
-            number = self._by_stem(word)
-            if len(word) <= _LONGEST_REMEMBERED:
-                if len(self) - len(self._exact) >= _REMEMBERED:
-                    self.clear()
-                    self.update(self._exact)
-                self[word] = number
-        return number
-
-    def _by_stem(self, word: bytes) -> bytes:
-        for length in self._lengths.get(word[:SHORTEST_STEM], ()):
-            number = self._stems.get(word[:length])
-            if number is not None:
-                return number
-        return _UNKNOWN_NUMBER
-
-
 class _Vocabulary:
     """The words of all books, each with one number, and what they are in each book."""
 
@@ -569,59 +542,28 @@ class _Vocabulary:
                 wanted.append(Wanted(required, most if most >= 0 else None))
         self.sieve = Sieve(wanted, clauses, solid)
 
-        def numbered(table: Mapping[str, Mapping[int, int]]) -> dict[bytes, bytes]:
-            return {
-                word.encode("utf-8"): kinds[tuple(sorted(places.items()))].to_bytes(2, "little")
-                for word, places in table.items()
-            }
+        def numbered(table: Mapping[str, Mapping[int, int]]) -> dict[bytes, int]:
+            return {word.encode("utf-8"): kinds[tuple(sorted(places.items()))] for word, places in table.items()}
 
-        self.numbers = _Numbers({b"\x00": _WALL_WORD.to_bytes(2, "little"), **numbered(exact)}, numbered(stems))
+        self._exact = {b"\x00": _WALL_WORD, **numbered(exact)}
+        self._stems = numbered(stems)
+        # of the first bytes of stems, how long such stems are, longest first
+        self._stem_sizes = {
+            start: sorted({len(stem) for stem in alike}, reverse=True)
+            for start, alike in groupby(sorted(self._stems), lambda stem: stem[:SHORTEST_STEM])
+        }
+
+    def number(self, word: bytes) -> int:
+        """The number of a word: its own, or that of the longest stem that it begins with."""
+        number = self._exact.get(word)
+        if number is None:
+            for size in self._stem_sizes.get(word[:SHORTEST_STEM], ()):
+                number = self._stems.get(word[:size])
+                if number is not None:
+                    return number
+            return _UNKNOWN
+        return number
 
     def string(self, book: int, numbers: NDArray[np.uint16]) -> bytes:
         """The text in the bytes of a book."""
         return self._tables[book].take(numbers).tobytes()
-
-
-class _Words:
-    """A folded text in lower case as numbers of words, and the way back."""
-
-    def __init__(self, data: bytes, known: _Numbers) -> None:
-        if not data.isascii():
-            for first, marks in _PUNCTUATION.items():
-                if first in data:
-                    for mark, blank in marks:
-                        data = data.replace(mark, blank)
-        self._data = data
-        self._first_words: list[int] = []  # index of the first word of each block
-        self._offsets: list[int] = []  # where the block starts in `data`
-        self._spans: dict[int, list[tuple[int, int]]] = {}  # of all words of the blocks that were asked about
-        number_of = known.__getitem__
-        parts: list[bytes] = []
-        offset = self._count = 0
-        while offset < len(data):
-            block = data[offset : offset + _BLOCK].translate(TO_WORDS)
-            if len(block) == _BLOCK:
-                # not in the middle of a word, unless the word is longer than a block
-                block = block[: block.rfind(b" ") + 1] or block
-            words = block.split()
-            parts.append(b"".join(map(number_of, words)))
-            self._first_words.append(self._count)
-            self._offsets.append(offset)
-            self._count += len(words)
-            offset += len(block)
-        self.numbers: NDArray[np.uint16] = np.frombuffer(b"".join(parts), "<u2")
-
-    def place(self, start: int, end: int) -> tuple[int, int]:
-        """The bytes of words `start` to `end` (exclusive, not empty)."""
-        return self._word(start)[0], self._word(end - 1)[1]
-
-    def _word(self, index: int) -> tuple[int, int]:
-        block = bisect_right(self._first_words, index) - 1
-        first = self._first_words[block]
-        spans = self._spans.get(block)
-        if spans is None:
-            # all of a block at once: an attack that repeats itself asks for each of them
-            last = self._first_words[block + 1] if block + 1 < len(self._first_words) else self._count
-            words = islice(_WORD.finditer(self._data, self._offsets[block]), last - first)
-            spans = self._spans[block] = [word.span() for word in words]
-        return spans[index - first]

@@ -13,14 +13,17 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Final, TypeAlias
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .lexicon import SHORTEST_STEM, Lexicon
+from .phrase import TO_WORDS
+from .reading import MIXED, Entries, Glossary, Reading, edges
 
 BITS: Final = 20
 SIZE: Final = 1 << BITS
@@ -33,10 +36,10 @@ Numbers: TypeAlias = NDArray[np.int64]
 _CONCEPT: Final = np.uint64(0x3F)
 _CONCEPT_BITS: Final = np.uint64(6)
 _SHIFT: Final = np.uint64(64 - BITS)
-_REMEMBERED: Final = 1 << 16  # words of which the number is kept; a language is used with far fewer
-_LONGEST_REMEMBERED: Final = 32  # bytes
-_SPREAD: Final = 0x9E3779B97F4A7C15
-_HASH: Final = 0xFFFF_FFFF_FFFF_FFC0  # the bits of a word that are not its concept
+_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
+_CHECKSUM_BITS: Final = 32
+_CHECKSUM: Final = np.uint64((1 << _CHECKSUM_BITS) - 1)
+_LETTER_BITS: Final = 16  # of the code points of unspaced letters
 # Odd multipliers, from the constants of xxHash and splitmix64: each kind of feature has its own.
 _A, _B, _C, _D, _E, _F, _G, _H = (
     np.uint64(constant)
@@ -54,70 +57,162 @@ _A, _B, _C, _D, _E, _F, _G, _H = (
 
 _CONCEPT_HASHES: Final = (np.arange(64, dtype=np.uint64) + np.uint64(1)) * _H
 
-# Bytes of words: letters in lower case, digits as 0, and everything beyond ASCII; the wall is a word by itself.
-_TO_WORDS: Final = bytes(
-    0x30
-    if 0x30 <= byte <= 0x39
-    else byte | 0x20
-    if 0x41 <= byte <= 0x5A
-    else byte
-    if 0x61 <= byte <= 0x7A or byte >= 0x80 or byte == 0
-    else 0x20
-    for byte in range(0x100)
-)
+# Digits are all alike.
+_DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(0x100))
 # Punctuation that folding leaves, and that stands next to words.
 _PUNCTUATION_CLASS: Final = "\u00a1\u00bf\u060c\u061b\u061f\u3000-\u301f\u30fb\uff00-\uff0f\u2190-\u2bff"
 _UNSPACED_CLASS: Final = "\u0e00-\u0eff\u3041-\u9fff"
+_FIRST_UNSPACED, _BEHIND_UNSPACED = 0xE00, 0xA000  # code points
+# What that punctuation and those letters begin with, and little else.
+_STRANGE: Final = re.compile(rb"[\xe3-\xe9]|\xe0[\xb8-\xbb]|\xe2[\x86-\xaf]|\xc2[\xa1\xbf]|\xd8[\x8c\x9b\x9f]|\xef\xbc")
 WALL_WORD: Final = b"\0"
-# First bytes of unspaced letters and of that punctuation.
-_STRANGE: Final = re.compile(rb"[\xc2\xd8\xdb\xe0\xe2\xe3-\xe9\xef]")
-_PART, _LONE = 1, 2  # of a character: part of a word, or a word by itself
-_FIRST_UNSPACED: Final = re.compile(rb"[\xe0\xe3-\xe9]")
+_GAP, _PART, _LONE = 0, 1, 2  # of a character: between words, part of one, a word by itself
+_INSIDE, _LAST = 3, 4  # of the second and the third byte of the latter
+_MAYBE: Final = 5  # of the first byte of a character: look at its code point
+_KINDS_OF_BYTES: Final = np.array(
+    [
+        _MAYBE if byte in b"\xc2\xd8\xe0\xe2\xe3\xe4\xe5\xe6\xe7\xe8\xe9\xef" else _GAP if byte == 0x20 else _PART
+        for byte in TO_WORDS
+    ],
+    np.uint8,
+)
 
 
 class Vocabulary:
-    """The words of a lexicon, as `words_of` needs them. Safe to use from any thread."""
+    """The words of a lexicon, and the number of any word. Safe to use from any thread."""
 
     def __init__(self, lexicon: Lexicon) -> None:
-        self._known = _Known(lexicon)
-        self.wall = np.uint64(self._known[WALL_WORD])
-        self._strings = lexicon.strings
-        self._string_sizes = _sizes((string.decode("utf-8"), string) for string in lexicon.strings)
+        self._words = lexicon.words
+        self._stems = lexicon.stems
+        self._stem_sizes = _stem_sizes(lexicon.stems)
+        self._strings = _Strings(lexicon.strings)
+        self._glossary = Glossary(None, self.entry)
+        self.wall = _numbered(np.array([self._name(WALL_WORD)]))[0]
 
     def words_of(self, data: bytes) -> Words:
         """The words of folded text, as numbers, in order."""
-        pieces = split(data)
-        found = np.fromiter(map(self._known.__getitem__, pieces), np.uint64, len(pieces))
-        if self._string_sizes and _FIRST_UNSPACED.search(data):
-            self._mark_strings(pieces, found)
-        return found
+        return self.words(self._glossary.read(data))
 
-    def _mark_strings(self, pieces: Sequence[bytes], found: Words) -> None:
-        """Give the concept of a string of unspaced letters to the first of them; the longest string wins."""
-        strings, sizes, behind = self._strings, self._string_sizes, 0
-        for index in [index for index, piece in enumerate(pieces) if piece in sizes]:
-            if index < behind:
-                continue
-            for size in sizes[pieces[index]]:
-                concept = strings.get(b"".join(pieces[index : index + size]))
+    def words(self, reading: Reading) -> Words:
+        """The words of a text, as numbers, in order. `reading`: by a glossary that has its entries from here."""
+        names = reading.entries
+        if reading.mixed:
+            names = self._taken_apart(names, reading.mixed)
+        return _numbered(names)
+
+    def entry(self, word: bytes) -> int:
+        """What a word in lower case is to the model: its name, or `MIXED`."""
+        return self._name(word) if word.isascii() or _STRANGE.search(word) is None else MIXED
+
+    def _name(self, word: bytes) -> int:
+        """The checksum of a word, and above its 32 bits the number of its concept."""
+        word = word.translate(_DIGITS)
+        concept = self._words.get(word, 0)
+        if not concept:
+            for size in self._stem_sizes.get(word[:SHORTEST_STEM], ()):
+                concept = self._stems.get(word[:size], 0) if size <= len(word) else 0
                 if concept:
-                    found[index] = (found[index] & ~_CONCEPT) | np.uint64(concept)
-                    behind = index + size
                     break
+        return concept << _CHECKSUM_BITS | crc32(word)
+
+    def _taken_apart(self, names: Entries, mixed: Sequence[bytes]) -> Entries:
+        """The names of words, with those that mixed ones are made of in their place."""
+        data = b" ".join(mixed)
+        starts, ends, codes = _spans(data)
+        parts = self._letters.take(codes)
+        others = np.flatnonzero(codes == 0)
+        parts[others] = [
+            self._name(data[start:end])
+            for start, end in zip(starts[others].tolist(), ends[others].tolist(), strict=True)
+        ]
+        borders = np.cumsum([0, *map(len, mixed)]) + np.arange(len(mixed) + 1)
+        is_mixed = names & MIXED != 0
+        sizes = np.ones(len(names), np.int64)
+        sizes[is_mixed] = np.diff(np.searchsorted(starts, borders))
+        where_mixed = np.repeat(is_mixed, sizes)
+        names = np.repeat(names, sizes)
+        names[where_mixed] = parts
+        letters = np.zeros(len(names), np.int64)
+        letters[where_mixed] = codes
+        places, concepts = self._strings.found(letters)
+        names[places] = names[places] & (1 << _CHECKSUM_BITS) - 1 | concepts << _CHECKSUM_BITS
+        return names
+
+    @cached_property
+    def _letters(self) -> Entries:
+        """The name of each unspaced letter, by its code point. A lexicon has those in strings only."""
+        names = np.zeros(_BEHIND_UNSPACED, np.int64)
+        for code in np.flatnonzero(_KINDS[:_BEHIND_UNSPACED] == _LONE).tolist():
+            names[code] = crc32(chr(code).encode())
+        return names
+
+
+class _Strings:
+    """Strings of unspaced letters, as a tree. The tree is in tables, and all places of a text go down it together."""
+
+    def __init__(self, strings: Mapping[bytes, int]) -> None:
+        nodes: dict[tuple[int, int], int] = {}  # of a node (0 is the root) and a letter, the next node
+        concepts, depths = [0], [0]  # of each node: of the string that ends there, and how long such strings are
+        for string, concept in strings.items():
+            node = 0
+            for letter in map(ord, string.decode("utf-8")):
+                following = nodes.setdefault((node, letter), len(concepts))
+                if following == len(concepts):
+                    concepts.append(0)
+                    depths.append(depths[node] + 1)
+                node = following
+            concepts[node] = concept
+        self._concepts, self._depths = np.array(concepts), np.array(depths)
+        self._deepest = max(depths)
+        steps = sorted((node << _LETTER_BITS | letter, following) for (node, letter), following in nodes.items())
+        self._steps, self._following = np.array([*steps, (1 << 62, 0)], np.int64).T.copy()
+        self._first = np.zeros(1 << _LETTER_BITS, np.int64)  # the node of each first letter
+        self._is_later = np.zeros(1 << _LETTER_BITS, np.bool_)  # most letters are in no string, but at its start
+        for (node, letter), following in nodes.items():
+            if node:
+                self._is_later[letter] = True
+            else:
+                self._first[letter] = following
+
+    def found(self, letters: Numbers) -> tuple[Numbers, Numbers]:
+        """(places, concepts) of the strings in a text: read from left to right, the longest at each place.
+
+        `letters`: code points; 0 for all that is no unspaced letter.
+        """
+        places = np.flatnonzero(self._first.take(letters))
+        letters = np.append(letters, np.zeros(self._deepest, np.int64))
+        nodes = self._first.take(letters.take(places))
+        longest = np.where(self._concepts.take(nodes), nodes, 0)
+        rows = np.arange(len(places))
+        for depth in range(1, self._deepest):
+            coming = letters.take(places.take(rows) + depth)
+            going = np.flatnonzero(self._is_later.take(coming))
+            steps = nodes.take(going) << _LETTER_BITS | coming.take(going)
+            known = np.searchsorted(self._steps, steps)
+            is_known = self._steps.take(known) == steps
+            rows, nodes = rows.take(going)[is_known], self._following.take(known[is_known])
+            if not len(rows):
+                break
+            is_end = self._concepts.take(nodes) > 0
+            longest[rows[is_end]] = nodes[is_end]
+        hits = np.flatnonzero(longest)
+        places, nodes = places.take(hits), longest.take(hits)
+        kept: list[int] = []
+        behind = 0
+        ends = places + self._depths.take(nodes)
+        for hit, (start, end) in enumerate(zip(places.tolist(), ends.tolist(), strict=True)):
+            if start >= behind:
+                kept.append(hit)
+                behind = end
+        rows = np.array(kept, np.int64)
+        return places.take(rows), self._concepts.take(nodes.take(rows))
 
 
 def split(data: bytes) -> list[bytes]:
     """The words of folded text as bytes. A NUL (the wall between messages) is a word of its own."""
-    written = data.translate(_TO_WORDS)
-    if _is_plain(data):
-        return written.split()
+    written = data.translate(TO_WORDS).translate(_DIGITS)
     starts, ends = word_bounds(data)
     return [written[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-
-
-def _is_plain(data: bytes) -> bool:
-    """Whether the words of a text are what stands between ASCII that is no part of words."""
-    return data.isascii() or _STRANGE.search(data) is None
 
 
 def word_places(data: bytes, stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -130,26 +225,40 @@ def word_places(data: bytes, stretches: Iterable[tuple[int, int]]) -> Iterator[t
 
 
 def word_bounds(data: bytes) -> tuple[Numbers, Numbers]:
-    """Where each word of `split` starts and ends in the bytes of folded text."""
-    if _is_plain(data):
-        kinds = np.frombuffer(data.translate(_TO_WORDS), np.uint8) != 0x20
-        edges = np.flatnonzero(np.diff(kinds, prepend=False, append=False))
-        return edges[::2], edges[1::2]
-    codes = np.frombuffer(data.decode("utf-8", "replace").encode("utf-32-le", "replace"), np.uint32)
-    behind = np.cumsum(1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000))
-    written = np.concatenate(([0], _KINDS[codes], [0]))
-    here = written[1:-1]
-    first = (here == _LONE) | ((here == _PART) & (written[:-2] != _PART))
-    last = (here == _LONE) | ((here == _PART) & (written[2:] != _PART))
-    ends: Numbers = behind[last]
-    return np.concatenate(([0], behind))[:-1][first], ends
+    """Where each word of `Vocabulary.words_of` starts and ends in the bytes of folded text."""
+    if data.isascii() or _STRANGE.search(data) is None:
+        return edges(np.frombuffer(data.translate(TO_WORDS), np.uint8) != 0x20)
+    starts, ends, _ = _spans(data)
+    return starts, ends
+
+
+def _spans(data: bytes) -> tuple[Numbers, Numbers, Numbers]:
+    """Where words start and end, and the code points of those that are unspaced letters; 0 for others."""
+    written = np.frombuffer(data + b"  ", np.uint8)
+    kinds = _KINDS_OF_BYTES.take(written)
+    leads = np.flatnonzero(kinds == _MAYBE)
+    kinds[leads] = _PART
+    one, two, three = (written.take(leads + offset).astype(np.uint16) for offset in range(3))
+    codes = np.where(one < 0xE0, (one & 0x1F) << 6 | two & 0x3F, (one & 0xF) << 12 | (two & 0x3F) << 6 | three & 0x3F)
+    kind = _KINDS.take(codes)
+    for gap in (leads[kind == _GAP], leads[kind == _GAP] + 1, leads[(kind == _GAP) & (one >= 0xE0)] + 2):
+        kinds[gap] = _GAP
+    lone = np.flatnonzero(kind == _LONE)
+    letters = leads[lone]
+    kinds[letters], kinds[letters + 1], kinds[letters + 2] = _LONE, _INSIDE, _LAST
+    is_part = np.concatenate(([False], kinds == _PART))
+    starts = np.flatnonzero((kinds == _LONE) | (is_part[1:] > is_part[:-1]))
+    ends = np.flatnonzero((kinds[:-1] == _LAST) | (is_part[1:-1] > is_part[2:])) + 1
+    found = np.zeros(len(starts), np.int64)
+    found[kinds[starts] == _LONE] = codes[lone]
+    return starts, ends, found
 
 
 def _kinds_of_characters() -> NDArray[np.uint8]:
     """Of each code point, whether it is a word by itself, part of one, or neither."""
     kinds = np.full(0x110000, _PART, np.uint8)
-    kinds[:0x80] = [_PART if bytes([byte]).translate(_TO_WORDS) != b" " else 0 for byte in range(0x80)]
-    for pattern, kind in ((_UNSPACED_CLASS, _LONE), (_PUNCTUATION_CLASS, 0)):
+    kinds[:0x80] = [_GAP if byte == 0x20 else _PART for byte in TO_WORDS[:0x80]]
+    for pattern, kind in ((_UNSPACED_CLASS, _LONE), (_PUNCTUATION_CLASS, _GAP)):
         for found in re.finditer("(.)(?:-(.))?", pattern):
             kinds[ord(found[1]) : ord(found[2] or found[1]) + 1] = kind
     return kinds
@@ -200,34 +309,16 @@ _KINDS: Final = _kinds_of_characters()
 _ALONE, _PAIRS, _TRIPLES = (_of_concepts(many) for many in (1, 2, 3))
 
 
-class _Known(dict[bytes, int]):
-    """The number of each word. A memory of a pure function, and bounded."""
-
-    def __init__(self, lexicon: Lexicon) -> None:
-        super().__init__()
-        self._words = lexicon.words
-        self._stems = lexicon.stems
-        self._stem_sizes = _sizes((stem[:SHORTEST_STEM], stem) for stem in lexicon.stems)
-
-    def __missing__(self, word: bytes) -> int:
-        concept = self._words.get(word, 0)
-        if not concept:
-            for size in self._stem_sizes.get(word[:SHORTEST_STEM], ()):
-                concept = self._stems.get(word[:size], 0) if size <= len(word) else 0
-                if concept:
-                    break
-        number = ((crc32(word) + 1) * _SPREAD & _HASH) | concept
-        if len(self) < _REMEMBERED and len(word) <= _LONGEST_REMEMBERED:
-            self[word] = number
-        return number
+def _numbered(names: Entries) -> Words:
+    """The numbers of words: their checksums spread over 58 bits, and their concepts."""
+    numbers = names.view(np.uint64)
+    hashes = ((numbers & _CHECKSUM) + np.uint64(1)) * _SPREAD & ~_CONCEPT
+    return hashes | numbers >> np.uint64(_CHECKSUM_BITS) & _CONCEPT
 
 
-def _sizes(entries: Iterable[tuple[Any, Any]]) -> dict[bytes, tuple[int, ...]]:
-    """By how entries begin, how long they are, longest first. Text counts letters, and begins with one of them."""
+def _stem_sizes(stems: Iterable[bytes]) -> dict[bytes, tuple[int, ...]]:
+    """By how stems begin, how long they are, longest first."""
     found: dict[bytes, set[int]] = {}
-    for start, entry in entries:
-        if isinstance(start, str):
-            found.setdefault(start[0].encode(), set()).add(len(start))
-        else:
-            found.setdefault(start, set()).add(len(entry))
+    for stem in stems:
+        found.setdefault(stem[:SHORTEST_STEM], set()).add(len(stem))
     return {start: tuple(sorted(sizes, reverse=True)) for start, sizes in found.items()}

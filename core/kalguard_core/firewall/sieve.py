@@ -6,27 +6,30 @@ Rules of this file:
   few hundred words is sieved as a whole, a longer one in windows that a match can't be longer than.
 - Words that a phrase may repeat without end don't count in the length of a window (`solid` words do). So a window is as
   long as it must be where somebody writes `all all all …`, and no longer elsewhere.
+- A long text is sieved only for the clauses of phrases that its words together allow.
 - Everything is linear in the number of words; memory is bounded by a few bytes a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Numbers: TypeAlias = NDArray[np.uint16]
+Indexes: TypeAlias = NDArray[np.intp]
+Flags: TypeAlias = NDArray[np.bool_]
 
 WINDOW: Final = 24
 """Solid words of half a window: matches of phrases with a longer reach are looked for in the whole text."""
 
 _CLAUSES: Final = 4  # of a requirement that are looked at, the rarest
 _WHOLE: Final = 640  # words of a text that is sieved as a whole
-_PIECE: Final = 4096  # words whose clauses are collected at once
-_TOGETHER: Final = 512  # windows that are sieved at once
-_SINGLE: Final = 16  # runs of windows of a phrase, among so many, that are looked at one by one
+_PIECE: Final = 8192  # words whose clauses are collected at once
+_TOGETHER: Final = 2048  # windows that are sieved at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,35 @@ class Wanted:
     reach: int | None
 
 
+class Stretches:
+    """Parts of a text, by their words: in order, not overlapping. They are read as one string, with walls between."""
+
+    def __init__(self, starts: Indexes, ends: Indexes) -> None:
+        span = int(ends[-1] - starts[0])
+        if len(starts) > 1 and 2 * int((ends - starts).sum()) > span:
+            # reading all of it once costs less than gathering so much
+            starts, ends = starts[:1], ends[-1:]
+        self._starts, self._ends = starts, ends
+        sizes = ends - starts + 1  # with a wall
+        self._offsets = np.cumsum(sizes) - sizes
+
+    def of(self, numbers: Numbers, wall: int) -> Numbers:
+        """The words of all stretches, and walls."""
+        if len(self._starts) == 1:
+            return numbers[self._starts[0] : self._ends[0]]
+        last = self._offsets + (self._ends - self._starts)
+        here = np.arange(int(last[-1]) + 1) + np.repeat(self._starts - self._offsets, self._ends - self._starts + 1)
+        words: Numbers = numbers.take(here, mode="clip")
+        words[last] = wall
+        return words
+
+    def places(self, words: Indexes) -> Indexes:
+        """(start, end) in the text of places (start, end) in the words of all stretches."""
+        stretch = np.searchsorted(self._offsets, words[:, :1], "right") - 1
+        moved: Indexes = words + (self._starts - self._offsets).take(stretch)
+        return moved
+
+
 class Sieve:
     """Made once for all phrases.
 
@@ -47,126 +79,105 @@ class Sieve:
     that phrases repeat.
     """
 
-    def __init__(self, phrases: Sequence[Wanted], clauses: Sequence[Sequence[int]], solid: NDArray[np.bool_]) -> None:
+    def __init__(self, phrases: Sequence[Wanted], clauses: Sequence[Sequence[int]], solid: Flags) -> None:
         self._solid = solid
-        near: list[tuple[int, list[int]]] = []
-        far: list[tuple[int, list[int]]] = []
+        rows: list[tuple[int, bool, list[int]]] = []
         for number, phrase in enumerate(phrases):
-            rows = far if phrase.reach is None or phrase.reach > WINDOW else near
+            is_far = phrase.reach is None or phrase.reach > WINDOW
             for requirement in phrase.requirements:
                 # column 0 is met by every word
                 needed = [clause + 1 for clause in requirement[:_CLAUSES]]
-                rows.append((number, needed + [0] * (_CLAUSES - len(needed))))
-        self._near, self._far = _Rows(near), _Rows(far)
-        self._all = _Rows([*near, *far])
+                rows.append((number, is_far, needed + [0] * (_CLAUSES - len(needed))))
+        # requirements in rows: the phrase of each, whether its matches may be long, and its clauses, rarest first
+        self._phrases: Indexes = np.array([phrase for phrase, _, _ in rows], np.intp)
+        self._far: Flags = np.array([is_far for _, is_far, _ in rows], np.bool_)
+        self._needed: Indexes = np.array([needed for _, _, needed in rows], np.intp).reshape(-1, _CLAUSES)
+        self._rarest: Indexes = np.ascontiguousarray(self._needed[:, 0])
         width = -(-(len(clauses) + 1) // 64) * 8
-        masks = np.zeros((len(solid), width), np.uint8)
-        masks[:, 0] = 1
+        self._masks: NDArray[np.uint8] = np.zeros((len(solid), width), np.uint8)
+        self._masks[:, 0] = 1
         for column, clause in enumerate(clauses, 1):
-            masks[clause, column >> 3] |= 1 << (column & 7)
-        self._masks: NDArray[np.uint64] = masks.view(np.uint64)
+            self._masks[clause, column >> 3] |= 1 << (column & 7)
 
-    def suspects(self, numbers: NDArray[np.uint16], known: Collection[int]) -> Iterator[tuple[int, int, int]]:
-        """(phrase, first word, end) of all stretches in which a phrase may match.
-
-        `known`: phrases that nobody needs to look for (any more).
-        """
-        if not len(numbers):
+    def suspects(self, numbers: Numbers) -> Iterator[tuple[int, Stretches | None]]:
+        """Phrases that may match, in order, and where; None: anywhere in the text."""
+        seen = np.zeros(len(self._solid), np.bool_)
+        seen[numbers] = True
+        present = np.flatnonzero(seen)
+        if not len(present):
             return
+        met = np.unpackbits(
+            np.bitwise_or.reduce(self._masks.view(np.uint64).take(present, axis=0), axis=0).view(np.uint8),
+            bitorder="little",
+        ).view(np.bool_)
+        rows = np.flatnonzero(met.take(self._rarest))
+        rows = rows[met.take(self._needed.take(rows, axis=0)).all(axis=1)]
         if len(numbers) <= _WHOLE:
-            seen = np.zeros(len(self._solid), np.bool_)
-            seen[numbers] = True
-            met = _flags(np.bitwise_or.reduce(self._masks.take(np.flatnonzero(seen), axis=0), axis=0))
-            for phrase in self._all.phrases(self._all.met(met)):
-                yield phrase, 0, len(numbers)
+            for phrase in sorted(set(self._phrases.take(rows).tolist())):
+                yield phrase, None
             return
-        yield from self._long(numbers, known)
+        is_far = self._far.take(rows)
+        far = set(self._phrases.take(rows[is_far]).tolist())
+        near = {} if is_far.all() else self._near(numbers, present, rows[~is_far])
+        for phrase in sorted(far | near.keys()):
+            yield phrase, near.get(phrase)
 
-    def _long(self, numbers: NDArray[np.uint16], known: Collection[int]) -> Iterator[tuple[int, int, int]]:
-        starts = np.flatnonzero(self._solid[numbers])[::WINDOW]
-        if len(starts):
-            starts[0] = 0
-        else:
+    def _near(self, numbers: Numbers, present: Indexes, rows: Indexes) -> dict[int, Stretches]:
+        """Where the clauses of a row are near each other. `present`: the numbers that there are."""
+        starts = np.flatnonzero(self._solid.take(numbers))[::WINDOW]
+        if not len(starts):
             starts = np.zeros(1, np.intp)
-        blocks = self._blocks(numbers, starts)
+        starts[0] = 0
+        needed, where = np.unique(self._needed.take(rows, axis=0), return_inverse=True)
+        where = where.reshape(-1, _CLAUSES)
+        windows = self._blocks(numbers, starts, self._narrowed(present, needed))
+        if not needed[0]:
+            windows |= np.uint64(1)
         if len(starts) > 1:
             # two blocks, as a match may lie across their border; it can't lie across two
-            ends = np.append(starts[2:], len(numbers)).tolist()
-            starts = starts[:-1]
-            blocks = blocks[:-1] | blocks[1:]
-        else:
-            ends = [len(numbers)]
-        everywhere = np.zeros(blocks.shape[1], np.uint64)
-        for first in range(0, len(blocks), _TOGETHER):
-            windows = blocks[first : first + _TOGETHER]
-            anywhere = np.bitwise_or.reduce(windows, axis=0)
-            everywhere |= anywhere
-            rows = self._near.met(_flags(anywhere))
-            if not len(rows):
-                continue
-            flags = np.unpackbits(windows.view(np.uint8), axis=1, bitorder="little").view(np.bool_)
-            for phrase, hits in self._near.windows(rows, flags):
-                if phrase in known:
-                    continue
-                for low, high in _runs(hits):
-                    if phrase not in known:
-                        yield phrase, int(starts[first + low]), ends[first + high]
-        for phrase in self._far.phrases(self._far.met(_flags(everywhere))):
-            yield phrase, 0, len(numbers)
+            windows = windows[:-1] | windows[1:]
+        ends = np.append(starts[2:], len(numbers))
+        phrases, firsts = np.unique(self._phrases.take(rows), return_index=True)  # rows are in order of their phrases
+        hits: list[tuple[Indexes, Indexes]] = []
+        for first in range(0, len(windows), _TOGETHER):
+            some = windows[first : first + _TOGETHER]
+            flags = np.unpackbits(some.view(np.uint8), axis=1, count=len(needed), bitorder="little")
+            columns = np.ascontiguousarray(flags.T)
+            met = columns.take(where[:, 0], axis=0)
+            for clause in range(1, _CLAUSES):
+                met &= columns.take(where[:, clause], axis=0)
+            phrase, window = np.nonzero(np.bitwise_or.reduceat(met, firsts, axis=0))
+            hits.append((phrase, window + first))
+        of_phrase, window = (np.concatenate(parts) for parts in zip(*hits, strict=True))
+        order = np.argsort(of_phrase, kind="stable")
+        cuts = np.searchsorted(of_phrase.take(order), np.arange(1, len(phrases)))
+        found: dict[int, Stretches] = {}
+        for number, met_by in zip(phrases.tolist(), np.split(window.take(order), cuts), strict=True):
+            if len(met_by):
+                breaks = np.flatnonzero(np.diff(met_by) > 1)
+                lows, highs = met_by[np.append(0, breaks + 1)], met_by[np.append(breaks, len(met_by) - 1)]
+                found[number] = Stretches(starts.take(lows), ends.take(highs))
+        return found
 
-    def _blocks(self, numbers: NDArray[np.uint16], starts: NDArray[np.intp]) -> NDArray[np.uint64]:
+    def _narrowed(self, present: Indexes, needed: Indexes) -> NDArray[np.uint64]:
+        """Of each word that there is, which of some clauses it meets, in bits. Not the one that every word meets."""
+        bits = self._masks.take(present, axis=0).take(needed >> 3, axis=1) >> (needed & 7).astype(np.uint8) & 1
+        bits[:, needed == 0] = 0
+        packed = np.packbits(bits, axis=1, bitorder="little")
+        masks = np.zeros((len(self._solid), -(-len(needed) // 64) * 8), np.uint8)
+        masks[present, : packed.shape[1]] = packed
+        return masks.view(np.uint64)
+
+    def _blocks(self, numbers: Numbers, starts: Indexes, masks: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The clauses that each block meets."""
-        blocks = np.zeros((len(starts), self._masks.shape[1]), np.uint64)
-        for first in range(0, len(numbers), _PIECE):
-            piece = numbers[first : first + _PIECE]
-            low = int(np.searchsorted(starts, first, "right")) - 1
-            high = int(np.searchsorted(starts, first + len(piece), "left"))
-            cuts = starts[low:high] - first
-            cuts[0] = 0
-            blocks[low:high] |= np.bitwise_or.reduceat(self._masks.take(piece, axis=0), cuts, axis=0)
+        blocks = np.zeros((len(starts), masks.shape[1]), np.uint64)
+        telling = np.flatnonzero(masks.any(axis=1).take(numbers))
+        sizes = np.diff(np.searchsorted(telling, starts), append=len(telling))
+        block = np.repeat(np.arange(len(starts)), sizes)
+        for first in range(0, len(telling), _PIECE):
+            piece = telling[first : first + _PIECE]
+            here = block[first : first + _PIECE]
+            cuts = np.flatnonzero(np.diff(here, prepend=-1))
+            met = np.bitwise_or.reduceat(masks.take(numbers.take(piece), axis=0), cuts, axis=0)
+            blocks[here.take(cuts)] |= met
         return blocks
-
-
-class _Rows:
-    """Requirements in rows: the phrase of each, and its clauses, rarest first."""
-
-    def __init__(self, rows: Sequence[tuple[int, Sequence[int]]]) -> None:
-        self._phrases: NDArray[np.intp] = np.array([phrase for phrase, _ in rows], np.intp)
-        self._needed: NDArray[np.intp] = np.array([needed for _, needed in rows], np.intp).reshape(-1, _CLAUSES)
-        self._rarest: NDArray[np.intp] = np.ascontiguousarray(self._needed[:, 0])
-
-    def met(self, flags: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """The rows whose clauses are all met."""
-        rows = np.flatnonzero(flags.take(self._rarest))
-        return rows[flags.take(self._needed.take(rows, axis=0)).all(axis=1)] if len(rows) else rows
-
-    def phrases(self, rows: NDArray[np.intp]) -> list[int]:
-        """The phrases of rows, each once."""
-        return sorted(set(self._phrases[rows].tolist())) if len(rows) else []
-
-    def windows(self, rows: NDArray[np.intp], flags: NDArray[np.bool_]) -> Iterator[tuple[int, list[int]]]:
-        """Of each phrase that has one of these rows, the windows that meet it, in order. `flags`: of each window."""
-        needed, where = np.unique(self._needed[rows], return_inverse=True)
-        columns = np.ascontiguousarray(flags[:, needed].T)
-        where = where.reshape(-1, _CLAUSES)
-        met = columns[where[:, 0]]
-        for clause in range(1, _CLAUSES):
-            met &= columns[where[:, clause]]
-        hits: dict[int, NDArray[np.bool_]] = {}
-        for row in np.flatnonzero(met.any(axis=1)).tolist():
-            phrase = int(self._phrases[rows[row]])
-            hits[phrase] = hits[phrase] | met[row] if phrase in hits else met[row]
-        for phrase, met_by in hits.items():
-            yield phrase, np.flatnonzero(met_by).tolist()
-
-
-def _runs(hits: list[int]) -> list[tuple[int, int]]:
-    """Windows in a row: the first and the last of each; one run of all, if there were many."""
-    breaks = [index for index in range(1, len(hits)) if hits[index] > hits[index - 1] + 1]
-    if len(breaks) >= _SINGLE:
-        return [(hits[0], hits[-1])]
-    return [(hits[low], hits[high - 1]) for low, high in pairwise([0, *breaks, len(hits)])]
-
-
-def _flags(clauses: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    return np.unpackbits(clauses.view(np.uint8), bitorder="little").view(np.bool_)

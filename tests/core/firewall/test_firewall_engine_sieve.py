@@ -158,7 +158,7 @@ def test_no_phrase_is_missed_in_a_text_of_many_small_windows(backend: Backend, d
     phrases = data.draw(st.lists(fit, min_size=1, max_size=3))
     assume(all({atom.name for atom in atoms(phrase)} - {ANY} for phrase in phrases))
     with pytest.MonkeyPatch.context() as small:
-        for name, value in (("_WHOLE", 2), ("WINDOW", 3), ("_PIECE", 5), ("_TOGETHER", 3), ("_SINGLE", 1)):
+        for name, value in (("_WHOLE", 2), ("WINDOW", 3), ("_PIECE", 5), ("_TOGETHER", 3)):
             small.setattr(sieve, name, value)
         engine = _engine(phrases, backend)
         for text in data.draw(st.lists(st.text(LETTERS, max_size=60), min_size=1, max_size=6)):

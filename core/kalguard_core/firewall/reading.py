@@ -1,0 +1,136 @@
+"""Reading: the words of a folded text, each looked up once for the rules and for the model.
+
+Rules of this file:
+- A word is what stands between ASCII that is neither letter nor digit, and between a few marks. It is in lower case.
+- What is known of a word is one number, its *entry*: in its low bits what the word is to the model, above what it is to
+  the rules. The model takes some words apart (letters of unspaced scripts, signs): those are `mixed`.
+- A word is remembered by all of its bytes, so that nobody can plant an entry for another one; and so many, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from itertools import compress
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .phrase import TO_WORDS
+
+Entries: TypeAlias = NDArray[np.int64]
+Places: TypeAlias = NDArray[np.int64]
+
+MIXED: Final = 1 << 38
+"""A bit of the model's: this word is others to it. Below are the bits of a word that is one."""
+_MODEL_BITS: Final = 39  # above are the rules' 16
+
+_BLOCK: Final = 1 << 15  # bytes that are split into words at once, so that they stay in the cache of the processor
+_REMEMBERED: Final = 1 << 16  # words; a language is used with far fewer
+_LONGEST_REMEMBERED: Final = 40  # bytes
+# Punctuation that folding leaves, and that people write next to words. By their first bytes: most texts have none.
+_MARKS: Final = tuple(
+    (first, tuple((mark.encode(), b" " * len(mark.encode())) for mark in marks))
+    for first, marks in ((b"\xc2", "¡¿"), (b"\xe3\x83", "・"))
+)
+
+
+class Reading:
+    """The words of a folded text. `entries`: of each. `mixed`: the words whose entries have that bit, in order."""
+
+    def __init__(self, spelled: bytes, entries: Entries, mixed: list[bytes]) -> None:
+        self._spelled = spelled
+        self.entries = entries
+        self.mixed = mixed
+
+    @cached_property
+    def numbers(self) -> NDArray[np.uint16]:
+        """What each word is to the rules."""
+        return (self.entries >> _MODEL_BITS).astype(np.uint16)
+
+    def without_blanks(self, data: bytes) -> Reading:
+        """The words that are left in `data`: this text with blanks for some of its words, each of them whole."""
+        kept = np.frombuffer(data, np.uint8).take(self.bounds[0]) != 0x20
+        mixed = self.mixed
+        if mixed:
+            mixed = list(compress(mixed, kept[self.entries & MIXED != 0].tolist()))
+        return Reading(spell(data), self.entries[kept], mixed)
+
+    @cached_property
+    def bounds(self) -> tuple[Places, Places]:
+        """Where each word starts and ends in the bytes of the text."""
+        return edges(np.frombuffer(self._spelled, np.uint8) != 0x20)
+
+
+class Glossary:
+    """Knows the entries of words. `rules`, `model`: what they give a word; without them it is 0. For any thread."""
+
+    def __init__(self, rules: Callable[[bytes], int] | None, model: Callable[[bytes], int] | None) -> None:
+        self._entries = _Entries(rules or _nothing, model or _nothing)
+
+    def read(self, data: bytes) -> Reading:
+        """The words of folded text."""
+        entry_of = self._entries.__getitem__
+        spelled = spell(data)
+        is_ascii = spelled.isascii()
+        parts: list[Entries] = []
+        mixed: list[bytes] = []
+        start = 0
+        while start < len(spelled):
+            end = spelled.find(b" ", start + _BLOCK) if start + _BLOCK < len(spelled) else -1
+            end = end if end >= 0 else len(spelled)
+            words = spelled[start:end].split()
+            entries = np.fromiter(map(entry_of, words), np.int64, len(words))
+            parts.append(entries)
+            if not is_ascii:
+                mixed += [words[index] for index in np.flatnonzero(entries & MIXED).tolist()]
+            start = end
+        return Reading(spelled, _joined(parts), mixed)
+
+
+def spell(data: bytes) -> bytes:
+    """The words of folded text where they stand, with blanks for everything between them."""
+    if not data.isascii():
+        for first, marks in _MARKS:
+            if first in data:
+                for mark, blank in marks:
+                    data = data.replace(mark, blank)
+    return data.translate(TO_WORDS)
+
+
+def edges(flags: NDArray[np.bool_]) -> tuple[Places, Places]:
+    """Where runs of true flags start and end."""
+    changes = np.flatnonzero(flags[1:] != flags[:-1]) + 1
+    if len(flags) and flags[0]:
+        changes = np.concatenate(([0], changes))
+    if len(changes) % 2:
+        changes = np.append(changes, len(flags))
+    return changes[::2], changes[1::2]
+
+
+def _joined(parts: list[Entries]) -> Entries:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+class _Entries(dict[bytes, int]):
+    """The entry of each word. A memory of a pure function, and bounded."""
+
+    def __init__(self, rules: Callable[[bytes], int], model: Callable[[bytes], int]) -> None:
+        super().__init__()
+        self._rules = rules
+        self._model = model
+
+    def __missing__(self, word: bytes) -> int:
+        entry = self._rules(word) << _MODEL_BITS | self._model(word)
+        if len(word) <= _LONGEST_REMEMBERED:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[word] = entry
+        return entry
+
+
+def _nothing(_word: bytes) -> int:
+    return 0
