@@ -28,6 +28,7 @@ from .learned import DATA, SHOWN, TRUSTED, Reader, Seen, Talk
 from .model import Model
 from .pack import Rule
 from .quotations import Quotations
+from .reading import Reading
 from .redaction import MARKER, joined_markers, redacted, without
 from .views import View, Views, views
 
@@ -73,6 +74,7 @@ class Detector:
             if rule.id in disabled_rules or rule.category in disabled_categories
         )
         self._reader = None if model is None or LEARNED.id in self._off else Reader(model)
+        self._glossary = engine.glossary(None if self._reader is None else self._reader.model.vocabulary)
 
     def score(self, messages: Sequence[Message]) -> Assessment:
         """The risk of these messages together, and where it comes from. Never raises."""
@@ -109,9 +111,11 @@ class Detector:
             replace(message, text=MARKER) if index in suspicious else message for index, message in enumerate(cleaned)
         )
 
-    def _match(self, view: View, findings: _Findings) -> tuple[Talk, Quotations]:
-        """Note what the rules find in a view; what of it is talk about attacks is returned, and what is quoted."""
-        matches = [match for match in self._engine.matches(view.data) if match.rule.id not in self._off]
+    def _match(self, view: View, findings: _Findings) -> tuple[Talk, Quotations, Reading]:
+        """Note what the rules find in a view; what of it is talk about attacks is returned, what is quoted, and all its
+        words."""
+        reading = self._glossary.read(view.data)
+        matches = [match for match in self._engine.matches(view.data, reading) if match.rule.id not in self._off]
         talk = Talk([match for match in matches if match.rule.discount])
         decoded = view.kind not in _FULL
         quotations = Quotations(view.data)
@@ -119,11 +123,14 @@ class Detector:
             if not match.rule.discount:
                 quoted = quotations.hold(match.start) and quotations.hold(match.end - 1)
                 findings.add(match, view, talk.discount(match.start, match.end), quoted, decoded=decoded)
-        return talk, quotations
+        return talk, quotations, reading
 
     @staticmethod
     def _learned(
-        reader: Reader, looked: Sequence[tuple[View, Talk, Quotations]], messages: Sequence[Message], risk: int
+        reader: Reader,
+        looked: Sequence[tuple[View, Talk, Quotations, Reading]],
+        messages: Sequence[Message],
+        risk: int,
     ) -> tuple[int, list[Span]]:
         """The risk that the model makes of what it sees and of what rules found, and where it sees what it sees.
 
@@ -134,9 +141,9 @@ class Detector:
         boost = risk * _RULE_EVIDENCE
         least = reader.least - boost
         seen: list[Seen] = []
-        for view, talk, quotations in looked:
+        for view, talk, quotations, reading in looked:
             if view.kind != "joined":
-                one = reader.read(view, messages)
+                one = reader.read(view, messages, reading)
                 if one is not None and one.most >= least:
                     one.excuse(talk, quotations)
                     seen.append(one)

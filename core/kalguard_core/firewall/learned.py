@@ -26,6 +26,7 @@ from .features import WALL_WORD, Numbers, Words, split, word_bounds
 from .legible import legible
 from .model import STRIDE, WINDOW, Model
 from .quotations import Quotations
+from .reading import Reading
 from .views import View
 
 TRUSTED: Final = frozenset({"system", "developer"})
@@ -89,13 +90,13 @@ class Reader:
         self.least: Final = bisect_left(range(-_NEVER, _NEVER), SHOWN, key=model.risk) - _NEVER
         """The least evidence that is a risk."""
 
-    def read(self, view: View, messages: Sequence[Message]) -> Seen | None:
-        """What the model sees in a view; None if that is nothing."""
+    def read(self, view: View, messages: Sequence[Message], reading: Reading) -> Seen | None:
+        """What the model sees in a view; None if that is nothing. `reading`: of the text of the view."""
         roles = _roles_of(view, messages)
         if TRUSTED.issuperset(roles):
             return None
         data = legible(view.data)
-        words = self.model.vocabulary.words_of(data)
+        words = self.model.vocabulary.words(reading if data is view.data else reading.without_blanks(data))
         starts, ends = _stretches(data, words, self.model.vocabulary.wall)
         roles = roles[: len(starts)] + roles[-1:] * (len(starts) - len(roles))  # the last goes on
         mine = np.array([role not in TRUSTED for role in roles])
