@@ -96,13 +96,15 @@ class Reader:
         if TRUSTED.issuperset(roles):
             return None
         data = legible(view.data)
-        words = self.model.vocabulary.words(reading if data is view.data else reading.without_blanks(data))
+        if data is not view.data:
+            reading = reading.without_blanks(data)
+        words = self.model.vocabulary.words(reading)
         starts, ends = _stretches(data, words, self.model.vocabulary.wall)
         roles = roles[: len(starts)] + roles[-1:] * (len(starts) - len(roles))  # the last goes on
         mine = np.array([role not in TRUSTED for role in roles])
         others = np.array([role in DATA for role in roles])
         read = mine & (ends - starts >= _FEWEST_WORDS)
-        return Seen(self, view, data, words, (starts[read], ends[read], others[read])) if read.any() else None
+        return Seen(self, view, data, reading, words, (starts[read], ends[read], others[read])) if read.any() else None
 
 
 class Seen:
@@ -113,12 +115,14 @@ class Seen:
         reader: Reader,
         view: View,
         data: bytes,
+        reading: Reading,
         words: Words,
         segments: tuple[Numbers, Numbers, NDArray[np.bool_]],
     ) -> None:
         self.view = view
         self._reader = reader
         self._data = data
+        self._reading = reading
         self._sums, counts = reader.model.contributions(words)
         self._starts, self._ends, which = _windows(*segments[:2])
         self._others = segments[2][which]
@@ -186,7 +190,7 @@ class Seen:
 
     @cached_property
     def _bounds(self) -> tuple[Numbers, Numbers]:
-        return word_bounds(self._data)
+        return word_bounds(self._data) if self._reading.mixed else self._reading.bounds
 
 
 def _roles_of(view: View, messages: Sequence[Message]) -> list[str]:
