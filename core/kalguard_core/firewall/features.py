@@ -28,7 +28,11 @@ from .reading import MIXED, Entries, Glossary, Reading, edges
 BITS: Final = 20
 SIZE: Final = 1 << BITS
 NEAR: Final = 10
-"""Words between two concepts, counting the second, that still belong together; four more for three of them."""
+"""Words between two concepts, counting the second, that still belong together."""
+NEAR_THREE: Final = NEAR + 4
+"""The same for three, from the first to the third."""
+CONCEPTS: Final = 64
+"""Numbers of concepts, with that of words that name none."""
 
 Words: TypeAlias = NDArray[np.uint64]
 Numbers: TypeAlias = NDArray[np.int64]
@@ -54,7 +58,7 @@ _A, _B, _C, _D, _E, _F, _G, _H = (
         0x1D8E4E27C47D124F,
     )
 )
-
+_IN_A_ROW: Final = np.array([_B, _C, _D, _E, _F, _G, _H])
 _CONCEPT_HASHES: Final = (np.arange(64, dtype=np.uint64) + np.uint64(1)) * _H
 
 # Digits are all alike.
@@ -266,28 +270,43 @@ def _kinds_of_characters() -> NDArray[np.uint8]:
 
 def features_of(words: Words) -> Iterator[tuple[slice | Numbers, Numbers]]:
     """The features of a text, kind by kind: at which words they stand (no word twice), and which they are."""
-    concepts = (words & _CONCEPT).view(np.int64)
-    meant: Words = np.where(concepts > 0, _CONCEPT_HASHES[concepts], words)
-    alone: Words = (words >> _CONCEPT_BITS) * _A
-    yield slice(0, None), _numbers(alone)
-    if len(words) > 1:
-        pairs: Words = meant[:-1] * _B + meant[1:] * _C
-        yield slice(1, None), _numbers(pairs)
-    if len(words) > 2:
-        triples: Words = meant[:-2] * _D + meant[1:-1] * _E + meant[2:] * _F
-        yield slice(2, None), _numbers(triples)
-        apart: Words = meant[:-2] * _G + meant[2:] * _H
-        yield slice(2, None), _numbers(apart)
+    for first, row in zip(FIRST, in_a_row(words), strict=True):
+        if first < len(words):
+            yield slice(first, None), row[first:]
+    concepts = concepts_of(words)
     known = np.flatnonzero(concepts)
     if not len(known):
         return
     number = concepts[known]
-    yield known, _ALONE[number]
+    yield known, ALONE[number]
     for step in (1, 2, 3):
         near = np.flatnonzero(known[step:] - known[:-step] <= NEAR)
-        yield known[near + step], _PAIRS[number[near], number[near + step]]
-    near = np.flatnonzero(known[2:] - known[:-2] <= NEAR + 4)
-    yield known[near + 2], _TRIPLES[number[near], number[near + 1], number[near + 2]]
+        yield known[near + step], PAIRS[number[near], number[near + step]]
+    near = np.flatnonzero(known[2:] - known[:-2] <= NEAR_THREE)
+    yield known[near + 2], TRIPLES[number[near], number[near + 1], number[near + 2]]
+
+
+def concepts_of(words: Words) -> Numbers:
+    """The number of the concept that each word names; 0 for most."""
+    return (words & _CONCEPT).view(np.int64)
+
+
+FIRST: Final = (0, 1, 2, 2)
+"""The first word at which each row of `in_a_row` has a feature; what stands before it means nothing."""
+
+
+def in_a_row(words: Words) -> Numbers:
+    """The features that words have by what stands right before them, a kind a row."""
+    concepts = concepts_of(words)
+    meant: Words = np.where(concepts, _CONCEPT_HASHES.take(concepts), words)
+    hashes = np.zeros((len(FIRST), len(words)), np.uint64)
+    np.multiply(words >> _CONCEPT_BITS, _A, out=hashes[0])
+    b, c, d, e, f, g, h = np.multiply.outer(_IN_A_ROW, meant)
+    np.add(b[:-1], c[1:], out=hashes[1, 1:])
+    np.add(d[:-2], e[1:-1], out=hashes[2, 2:])
+    hashes[2, 2:] += f[2:]
+    np.add(g[:-2], h[2:], out=hashes[3, 2:])
+    return _numbers(hashes)
 
 
 def _numbers(hashes: Words) -> Numbers:
@@ -306,7 +325,8 @@ def _of_concepts(many: int) -> Numbers:
 
 
 _KINDS: Final = _kinds_of_characters()
-_ALONE, _PAIRS, _TRIPLES = (_of_concepts(many) for many in (1, 2, 3))
+ALONE, PAIRS, TRIPLES = (_of_concepts(many) for many in (1, 2, 3))
+"""The features of one, two and three concepts, by their numbers; those of 0 mean nothing."""
 
 
 def _numbered(names: Entries) -> Words:

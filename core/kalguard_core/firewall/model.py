@@ -22,7 +22,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .features import SIZE, Numbers, Vocabulary, Words, features_of
+from .features import (
+    ALONE,
+    CONCEPTS,
+    FIRST,
+    NEAR,
+    NEAR_THREE,
+    PAIRS,
+    SIZE,
+    TRIPLES,
+    Numbers,
+    Vocabulary,
+    Words,
+    concepts_of,
+    in_a_row,
+)
 from .lexicon import Lexicon
 
 WINDOW: Final = 64
@@ -39,6 +53,8 @@ _FORMAT: Final = 1
 _MAGIC: Final = b"KALGUARD-MODEL\n"
 _FRACTION: Final = 20  # bits behind the point of `scale`
 _MAX_BYTES: Final = 1 << 26
+_BLOCK: Final = 1 << 12  # words whose features are made at once, so that they stay in the cache of the processor
+_STEPS: Final = np.array([[2], [1], [0]])
 
 Curve: TypeAlias = tuple[tuple[int, int], ...]
 """Points (evidence, risk), both rising; risks between them are on straight lines, those outside are the outermost."""
@@ -92,6 +108,9 @@ class Model:
         self.lexicon = lexicon
         self.vocabulary = Vocabulary(lexicon)
         self._thresholds = [evidence for evidence, _ in curve]
+        self._of_one, self._of_two, self._of_three = (
+            _without_none(weights.take(each)) for each in (ALONE, PAIRS, TRIPLES)
+        )
 
     @classmethod
     def load(cls, artifact: bytes) -> Model:
@@ -134,12 +153,39 @@ class Model:
 
     def contributions(self, words: Words) -> tuple[Numbers, Numbers]:
         """What each word adds to the sum of weights, and how many features stand at it."""
-        sums = np.zeros(len(words), np.int64)
-        counts = np.zeros(len(words), np.int64)
-        for places, features in features_of(words):
-            sums[places] += self.weights[features]
-            counts[places] += 1
+        sums = np.empty(len(words), np.int64)
+        counts = np.full(len(words), len(FIRST), np.int64)
+        counts[:2] = (1, 2)[: len(words)]
+        for start in range(0, len(words), _BLOCK):
+            before = max(start - max(FIRST), 0)
+            weights = self.weights.take(in_a_row(words[before : start + _BLOCK]))
+            if not start:
+                for row, first in zip(weights, FIRST, strict=True):
+                    row[:first] = 0
+            weights[:, start - before :].sum(axis=0, out=sums[start : start + _BLOCK])
+        concepts = concepts_of(words)
+        known = np.flatnonzero(concepts)
+        if len(known):
+            added, many = self._of_concepts(known, concepts.take(known))
+            sums[known] += added
+            counts[known] += many
         return sums, counts
+
+    def _of_concepts(self, places: Numbers, concepts: Numbers) -> tuple[Numbers, Numbers]:
+        """What concepts at these words add: each alone, and with one, two or three before it."""
+        alone, pairs, triples = self._of_one, self._of_two, self._of_three
+        padded = np.zeros((2, len(places) + 3), np.int64)
+        padded[0, :3] = -NEAR_THREE - 1
+        padded[:, 3:] = places, concepts
+        before = np.arange(len(places)) + _STEPS
+        away = places - padded[0].take(before)
+        others = padded[1].take(before)
+        near = away <= NEAR
+        near_three = away[1] <= NEAR_THREE
+        together = (others * near) * CONCEPTS + concepts
+        three = ((others[1] * CONCEPTS + others[0]) * CONCEPTS + concepts) * near_three
+        added = alone.take(concepts) + pairs.take(together).sum(axis=0) + triples.take(three)
+        return added, near.sum(axis=0) + near_three + 1
 
     def evidence(self, total: Numbers, count: Numbers) -> Numbers:
         """The evidence of windows, from the sum of their weights and the number of their features."""
@@ -172,6 +218,13 @@ def window_bounds(start: int, end: int) -> list[tuple[int, int]]:
         return [(start, end)] if end > start else []
     starts = [*range(start, end - WINDOW, STRIDE), end - WINDOW]
     return [(first, first + WINDOW) for first in starts]
+
+
+def _without_none(weights: NDArray[np.int16]) -> NDArray[np.int16]:
+    """The weights of concepts in a row, with nothing where one of them is none."""
+    for axis in range(weights.ndim):
+        weights.swapaxes(0, axis)[0] = 0
+    return weights.ravel()
 
 
 @cache
