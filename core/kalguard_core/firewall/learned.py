@@ -151,12 +151,12 @@ class Seen:
         if quoted is None and not talk:
             return
         evidence = self._plain[doubtful]
+        added, words = _rows(self._sums, starts, ends)
         if quoted is not None:
-            added, places = _rows(self._sums, starts, ends)
-            added = np.where(quoted[places] & (added > 0), added * _QUOTED_SHARE // 100, added)
-            evidence = self._reader.model.evidence(added.sum(axis=1), self._counts[doubtful])
+            less = np.where(quoted[words] & (added > 0), added * _QUOTED_SHARE // 100, added)
+            evidence = self._reader.model.evidence(less.sum(axis=1), self._counts[doubtful])
         if talk:
-            near = [talk.discount(*place) > 0 for place in self._places(*_heaviest(self._sums, starts, ends))]
+            near = [talk.discount(*place) > 0 for place in self._places(*_heaviest(added, starts, ends))]
             evidence = evidence - np.array(near) * _TALK_EVIDENCE
         self.evidence[doubtful] = np.minimum(evidence, self._plain[doubtful]) + self._more[doubtful]
         self.most = int(self.evidence.max())
@@ -166,7 +166,9 @@ class Seen:
         worst = _worst(self.evidence, self.evidence >= least)
         if not worst.size:
             return set()
-        return set(self._places(*_heaviest(self._sums, self._starts[worst], self._ends[worst])))
+        starts, ends = self._starts[worst], self._ends[worst]
+        added, _ = _rows(self._sums, starts, ends)
+        return set(self._places(*_heaviest(added, starts, ends)))
 
     def _quoted(self, starts: Numbers, ends: Numbers, quotations: Quotations) -> NDArray[np.bool_] | None:
         """Of each word whether it is quoted, as far as some windows in order go; None if nothing there is."""
@@ -254,9 +256,8 @@ def _rows(sums: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbe
     return np.where(inside, sums[places], 0), places
 
 
-def _heaviest(sums: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
-    """The words of each window that together add the most: starts and ends (exclusive)."""
-    added, _ = _rows(sums, starts, ends)
+def _heaviest(added: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
+    """The words of each window that together add the most: starts and ends (exclusive). `added`: as of `_rows`."""
     behind = added.cumsum(axis=1)
     before = behind - added
     number = np.arange(added.shape[1])

@@ -6,12 +6,12 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalguard_core.action import Message
 from kalguard_core.firewall.engine import Match
-from kalguard_core.firewall.learned import _NEARBY, SHOWN, Reader, Seen, Talk, _heaviest, _windows
+from kalguard_core.firewall.learned import _NEARBY, SHOWN, Reader, Seen, Talk, _heaviest, _rows, _windows
 from kalguard_core.firewall.model import bundled_model, window_bounds
 from kalguard_core.firewall.pack import Rule
 from kalguard_core.firewall.quotations import Quotations
@@ -72,31 +72,15 @@ def test_a_few_words_are_not_read() -> None:
     assert _seen(Message("user", "one two three four five")) is not None
 
 
-def _like_the_wall() -> str:
-    """A word that has the checksum of the wall between messages."""
-    wanted = crc32(b"\0")
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    halves = {}
-    # crc32 is affine: words of one length, each of two halves, meet in the middle
-    zero = crc32(b"aaaaaaaa")
-    for number in range(26**4):
-        word = "".join(letters[number // 26**place % 26] for place in range(4))
-        halves[crc32(word.encode() + b"aaaa") ^ zero] = word
-    for number in range(26**4):
-        word = "".join(letters[number // 26**place % 26] for place in range(4))
-        if (first := halves.get(crc32(b"aaaa" + word.encode()) ^ wanted)) is not None:
-            return first + word
-    raise AssertionError
-
-
-def test_a_word_made_to_look_like_the_wall_does_not_make_the_operators_text_of_others() -> None:
-    word = _like_the_wall()
-    assert crc32(word.encode()) == crc32(b"\0")
-    read = _seen(Message("tool", f"{HONEST}{word} {ATTACK}"), Message("system", HONEST))
+def test_a_word_made_to_look_like_the_wall_does_not_make_the_words_behind_it_the_operators() -> None:
+    word = b"hpencbve"
+    assert crc32(word) == crc32(b"\0")
+    read = _seen(Message("tool", f"{HONEST}{word.decode()} {ATTACK}"), Message("system", HONEST))
     assert read is not None
     assert read.most > READER.least
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 400)), min_size=1, max_size=5))
 def test_the_windows_of_all_stretches_are_those_of_each(gaps: list[tuple[int, int]]) -> None:
     bounds, place = [], 0
@@ -108,6 +92,7 @@ def test_the_windows_of_all_stretches_are_those_of_each(gaps: list[tuple[int, in
     assert list(zip(starts.tolist(), ends.tolist(), which.tolist(), strict=True)) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=40), st.data())
 def test_the_heaviest_words_of_a_window_add_more_than_any_other_of_its_words_in_a_row(
     sums: list[int], data: st.DataObject
@@ -123,7 +108,7 @@ def test_the_heaviest_words_of_a_window_add_more_than_any_other_of_its_words_in_
     )
     starts, ends = np.array(windows).T
     for (start, end), first, last in zip(
-        windows, *map(np.ndarray.tolist, _heaviest(np.array(sums), starts, ends)), strict=True
+        windows, *map(np.ndarray.tolist, _heaviest(_rows(np.array(sums), starts, ends)[0], starts, ends)), strict=True
     ):
         assert start <= first < last <= end
         assert sum(sums[first:last]) == max(
@@ -131,6 +116,7 @@ def test_the_heaviest_words_of_a_window_add_more_than_any_other_of_its_words_in_
         )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 900), st.sampled_from([30, 50])), max_size=12),
     st.integers(0, 4000),
