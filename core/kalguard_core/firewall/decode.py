@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise, product
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import re2
@@ -38,6 +38,7 @@ from .words import KNOWN, LONGEST, TELLING, TELLING_TOO
 
 WALL: Final = b"\n\x00\n"
 Positions: TypeAlias = NDArray[np.int32]
+Places: TypeAlias = NDArray[np.intp]
 
 _ALLOWANCE: Final = 64 * 1024  # decoded bytes that even a short text may have: gzip expands
 _CEILING: Final = 512 * 1024  # and the most for long ones: two positions of four bytes are kept for each
@@ -92,14 +93,18 @@ class Decoded:
     ends: Positions = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """Bytes `start` to `end` read as `data`; `cells`: where each byte of it begins and ends, else evenly spread."""
+class Hit(NamedTuple):
+    """Bytes `start` to `end` read as `data`.
+
+    `cells`: where each byte of it begins and ends; else each is a part of digits of so many `bits` from `start` on;
+    else they are evenly spread.
+    """
 
     start: int
     end: int
     data: bytes
     cells: tuple[Sequence[int] | Positions, Sequence[int] | Positions] | None = None
+    bits: int = 0
 
 
 def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
@@ -242,72 +247,99 @@ def read(
     kind: str, data: bytes, hits: Sequence[Hit], budget: Budget, context: int | None, *, walls: bool = True
 ) -> Decoded | None:
     """The hits as one text: with what stands around them, or (None) each for itself, with walls or nothing between."""
-    parts: list[bytes] = []
-    spans: list[tuple[int, int]] = []  # where each part begins, and over how many bytes its own are spread
-    told: list[tuple[int, Hit]] = []  # parts whose places are known byte by byte
-
-    def put(piece: bytes, start: int, span: int) -> None:
-        parts.append(piece)
-        spans.append((start, span))
-
-    size = 0
-    for group in _groups(data, hits, context):
-        first, last = group[0].start, group[-1].end
-        if context is not None:
-            first, last = _around(data, first, last, context)
-        needed = sum(len(hit.data) for hit in group) if context is None else last - first
-        size += needed
-        if context is not None and size > _IN_PLACE:
-            budget.skipped.append((group[0].start, hits[-1].end))
-            break
-        if not budget.take(needed, group[0].start, group[-1].end):
-            continue
-        if parts and walls:
-            put(WALL, -1, 0)
-        at = first
-        for hit in group:
-            if context is not None and hit.start > at:
-                put(data[at : hit.start], at, hit.start - at)
-            if hit.cells is not None:
-                told.append((len(parts), hit))
-                put(hit.data, hit.start, 0)
-            elif hit.data:
-                put(hit.data, hit.start, hit.end - hit.start)
-            at = hit.end
-        if context is not None and last > at:
-            put(data[at:last], at, last - at)
-    if not parts:
-        return None
-    starts, ends = _spread(parts, spans, told)
-    return _folded(kind, b"".join(parts), starts, ends)
-
-
-def _spread(
-    parts: Sequence[bytes], spans: Sequence[tuple[int, int]], told: Sequence[tuple[int, Hit]]
-) -> tuple[Positions, Positions]:
-    """Where each byte of the parts begins and ends in what was written."""
-    sizes = np.fromiter(map(len, parts), np.int64, len(parts))
-    lasts = np.cumsum(sizes)
-    where = np.array(spans, np.int64)
-    which = np.repeat(np.arange(len(parts)), sizes)
-    number = np.arange(int(lasts[-1])) - (lasts - sizes)[which]
-    begin, span, size = where[which, 0], where[which, 1], sizes[which]
-    starts = (begin + number * span // size).astype(np.int32)
-    ends = (begin + ((number + 1) * span + size - 1) // size).astype(np.int32)
-    for index, hit in told:
-        first, last = int(lasts[index] - sizes[index]), int(lasts[index])
-        assert hit.cells is not None
-        starts[first:last] = hit.cells[0]
-        ends[first:last] = hit.cells[1]
-    return starts, ends
-
-
-def _groups(data: bytes, hits: Sequence[Hit], context: int | None) -> Iterator[Sequence[Hit]]:
-    """Hits that are read together: near each other, and not parted by a wall."""
+    laid = _Parts()
     if context is None:
         for hit in hits:
-            yield (hit,)
-        return
+            if budget.take(len(hit.data), hit.start, hit.end):
+                if walls and laid.parts:
+                    laid.put(WALL, -1, 0)
+                laid.put_hit(hit)
+    else:
+        _put_in_place(laid, data, hits, budget, context)
+    return _folded(kind, laid) if laid.parts else None
+
+
+class _Parts:
+    """Pieces of a text that is put together, and where they come from."""
+
+    __slots__ = ("begins", "parts", "spans", "told")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.begins: list[int] = []
+        self.spans: list[int] = []  # over how many bytes each part is spread; less than zero: see `Hit.bits`
+        self.told: list[tuple[int, Hit]] = []  # parts whose last or all places are known
+
+    def put(self, piece: bytes, begin: int, span: int) -> None:
+        self.parts.append(piece)
+        self.begins.append(begin)
+        self.spans.append(span)
+
+    def put_hit(self, hit: Hit) -> None:
+        if hit.cells is not None or hit.bits:
+            self.told.append((len(self.parts), hit))
+            self.put(hit.data, hit.start, -hit.bits or len(hit.data))
+        elif hit.data:
+            self.put(hit.data, hit.start, hit.end - hit.start)
+
+    def places(self) -> tuple[Positions, Positions]:
+        """Where each byte of the parts begins and ends in what was written."""
+        sizes = np.fromiter(map(len, self.parts), np.int64, len(self.parts))
+        begins = np.array(self.begins, np.int64)
+        spans = np.array(self.spans, np.int64)
+        lasts = np.cumsum(sizes)
+        firsts = lasts - sizes
+        # as if every byte stood for one
+        starts = (np.repeat(begins - firsts, sizes) + np.arange(int(lasts[-1]))).astype(np.int32)
+        ends = starts + np.int32(1)
+        spread = np.flatnonzero((spans != sizes) & (begins >= 0))
+        if spread.size:
+            size = np.repeat(sizes[spread], sizes[spread])
+            number = np.arange(len(size)) - np.repeat(np.cumsum(sizes[spread]) - sizes[spread], sizes[spread])
+            where = np.repeat(firsts[spread], sizes[spread]) + number
+            span = np.repeat(np.where(spans[spread] < 0, 8, spans[spread]), sizes[spread])
+            size = np.where(np.repeat(spans[spread], sizes[spread]) < 0, -np.repeat(spans[spread], sizes[spread]), size)
+            begin = np.repeat(begins[spread], sizes[spread])
+            starts[where] = begin + number * span // size
+            ends[where] = begin + ((number + 1) * span + size - 1) // size
+        walls = np.flatnonzero(begins < 0)
+        if walls.size:
+            nowhere = (firsts[walls, None] + np.arange(len(WALL))).reshape(-1)
+            starts[nowhere] = ends[nowhere] = -1
+        for index, hit in self.told:
+            first, last = int(firsts[index]), int(lasts[index])
+            if hit.cells is not None:
+                starts[first:last] = hit.cells[0]
+                ends[first:last] = hit.cells[1]
+            elif first < last:
+                ends[last - 1] = hit.end
+        return starts, ends
+
+
+def _put_in_place(laid: _Parts, data: bytes, hits: Sequence[Hit], budget: Budget, context: int) -> None:
+    size = 0
+    for group in _groups(data, hits, context):
+        first, last = _around(data, group[0].start, group[-1].end, context)
+        size += last - first
+        if size > _IN_PLACE:
+            budget.skipped.append((group[0].start, hits[-1].end))
+            break
+        if not budget.take(last - first, group[0].start, group[-1].end):
+            continue
+        if laid.parts:
+            laid.put(WALL, -1, 0)
+        at = first
+        for hit in group:
+            if hit.start > at:
+                laid.put(data[at : hit.start], at, hit.start - at)
+            laid.put_hit(hit)
+            at = hit.end
+        if last > at:
+            laid.put(data[at:last], at, last - at)
+
+
+def _groups(data: bytes, hits: Sequence[Hit], context: int) -> Iterator[Sequence[Hit]]:
+    """Hits that are read together: near each other, and not parted by a wall."""
     group = [hits[0]]
     for hit in hits[1:]:
         behind = group[-1].end
@@ -342,17 +374,19 @@ def _around(data: bytes, first: int, last: int, context: int) -> tuple[int, int]
     return start, end
 
 
-_CONTROL: Final = np.array([(char < 0x20 and char not in b"\t\n\v\f\r") or char == 0x7F for char in range(256)])
+_CONTROLS: Final = bytes(char for char in range(1, 0x80) if (char < 0x20 and char not in b"\t\n\v\f\r") or char == 0x7F)
+_CONTROL: Final = np.isin(np.arange(256), list(b"\0" + _CONTROLS))
 
 
-def _folded(kind: str, data: bytes, starts: Positions, ends: Positions) -> Decoded | None:
+def _folded(kind: str, laid: _Parts) -> Decoded | None:
     """Decoded bytes folded like any text."""
-    wall = starts < 0
-    array = np.frombuffer(data, np.uint8)
-    gone = _CONTROL[array] & ~wall
-    if gone.any():
-        array, starts, ends, wall = array[~gone], starts[~gone], ends[~gone], wall[~gone]
-        data = array.tobytes()
+    data = b"".join(laid.parts)
+    starts, ends = laid.places()
+    if data.count(0) > laid.begins.count(-1) or len(data.translate(None, _CONTROLS)) < len(data):
+        array = np.frombuffer(data, np.uint8)
+        kept = ~_CONTROL[array] | (starts < 0)
+        starts, ends = starts[kept], ends[kept]
+        data = array[kept].tobytes()
     if not data.isascii():
         codes = codes_of(data.decode("utf-8", "surrogateescape"))
         broken = (codes >= 0xD800) & (codes < 0xE000)
@@ -404,19 +438,28 @@ def _bits(plain: bytes, where: Positions, bits: int, end: int) -> tuple[Position
     return starts, ends
 
 
-def _text_of(plain: bytes, where: Positions, bits: int, start: int, end: int) -> Hit | None:
-    """A hit, if the decoded bytes are text, UTF-16, or compressed text."""
+def _text_of(plain: bytes, where: Positions | int, bits: int, start: int, end: int) -> Hit | None:
+    """A hit, if the decoded bytes are text, UTF-16, or compressed text; `where` the digits are, or begin."""
     if plain[:2] == b"\x1f\x8b" or plain[:1] == b"\x78":
         inflated = _inflated(plain)
         if inflated and is_text(inflated):
             return Hit(start, end, inflated)
-    for first in (0, 1):
-        if len(plain) >= 8 and plain[1 - first :: 2].count(0) * 8 >= len(plain) * 3:
-            if not is_text(plain[first::2]):
-                return None
-            starts, ends = _bits(plain, where, bits, end)
-            return Hit(start, end, plain[first::2], (starts[first::2], ends[first::2]))
-    return Hit(start, end, plain, _bits(plain, where, bits, end)) if is_text(plain) else None
+    if len(plain) >= 8 and 0 in plain:
+        for first in (0, 1):
+            if plain[1 - first :: 2].count(0) * 8 >= len(plain) * 3:
+                if not is_text(plain[first::2]):
+                    return None
+                if isinstance(where, int):
+                    where = np.arange(where, end, dtype=np.int32)
+                starts, ends = _bits(plain, where, bits, end)
+                return Hit(start, end, plain[first::2], (starts[first::2], ends[first::2]))
+    if not is_text(plain):
+        return None
+    return (
+        Hit(start, end, plain, None, bits)
+        if isinstance(where, int)
+        else Hit(start, end, plain, _bits(plain, where, bits, end))
+    )
 
 
 def _inflated(packed: bytes) -> bytes:
@@ -431,6 +474,7 @@ _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _BLOB_RUN: Final = _re2(rb"[A-Za-z0-9+/_-]{16,}")
 _PROBED: Final = 64  # characters of a blob that are decoded to see whether it is worth it
 
+_BREAKS: Final = frozenset((b"\n", b"\r"))
 _NEXT_LINE: Final = re.compile(rb"[\r\n]{1,2}[\t >]{0,8}[A-Za-z0-9+/_-]+(?![^\s\x00=])")
 
 
@@ -451,8 +495,8 @@ _IN_BASE32: Final = _members(_LOWER + _UPPER + b"234567")
 _IN_HEX: Final = _members(b"0123456789abcdefABCDEF")
 
 
-def _base64_at(data: bytes, start: int, end: int, finish: int, shifts: int) -> Hit | None:
-    """Base64 from `start` to `end`, with padding to `finish`."""
+def _base64_at(data: bytes, start: int, end: int, finish: int, shifts: int, *, whole: bool) -> Hit | None:
+    """Base64 from `start` to `end`, with padding to `finish`; `whole`: nothing else is in it."""
     probe = data[start : min(start + _PROBED + 8, end)].translate(_URL_SAFE, b"\r\n\t >")
     for shift in range(shifts):
         head = probe[shift : shift + _PROBED]
@@ -462,15 +506,20 @@ def _base64_at(data: bytes, start: int, end: int, finish: int, shifts: int) -> H
             continue
         if not _worth(plain):
             continue
-        where = _positions(data, start, end, _IN_BASE64)[shift:]
-        run = bytes(np.frombuffer(data, np.uint8)[where]).translate(_URL_SAFE)
+        if whole:
+            where: Positions | int = start + shift
+            run = data[start + shift : end].translate(_URL_SAFE)
+        else:
+            where = _positions(data, start, end, _IN_BASE64)[shift:]
+            run = bytes(np.frombuffer(data, np.uint8)[where]).translate(_URL_SAFE)
         odd = len(run) % 4
-        run = run[:-1] if odd == 1 else run + b"=" * (-len(run) % 4)
-        try:
-            plain = binascii.a2b_base64(run)
-        except binascii.Error:
-            continue
-        hit = _text_of(plain, where, 6, int(where[0]), finish)
+        if odd or len(run) > len(head):
+            run = run[:-1] if odd == 1 else run + b"=" * (-len(run) % 4)
+            try:
+                plain = binascii.a2b_base64(run)
+            except binascii.Error:
+                continue
+        hit = _text_of(plain, where, 6, where if isinstance(where, int) else int(where[0]), finish)
         if hit:
             return hit
     return None
@@ -504,15 +553,19 @@ def _base64(text: _Text) -> list[Hit]:
             if (len(run) - len(run.translate(None, _UPPER))) * 16 < len(run):
                 continue
             # lines of one block
-            while end - start >= 40 and (line := _NEXT_LINE.match(data, end)):
-                end = line.end()
+            lined = end
+            while (
+                lined - start >= 40 and data[lined : lined + 1] in _BREAKS and (line := _NEXT_LINE.match(data, lined))
+            ):
+                lined = line.end()
+            whole, end = lined == end, lined
             while index < len(runs) and runs[index][1] <= end:
                 index += 1
             padded = end
             while padded < len(data) and padded < end + 2 and data[padded] == 0x3D:
                 padded += 1
             stop = min(padded, start + _BLOB_READ)
-            hit = _base64_at(data, start, min(end, stop), stop, shifts)
+            hit = _base64_at(data, start, min(end, stop), stop, shifts, whole=whole)
             if hit:
                 hits.append(hit)
                 text.left_out(stop, padded)
@@ -580,31 +633,35 @@ def _is_plain_word(word: bytes) -> bool:
 def _chain(data: bytes, chain: Sequence[tuple[int, int]]) -> Iterator[Hit]:
     if not chain or sum(end - start for start, end in chain) < 8:
         return
-    groups: list[Positions] = []
-    plain = b""
-    starts: list[int] = []
-    ends: list[int] = []
-    group: list[Positions] = []
-    for index, (start, end) in enumerate(chain):
-        group.append(_positions(data, start, end, _IN_BASE64))
-        if data[end - 1] == 0x3D or index == len(chain) - 1:
-            groups.append(np.concatenate(group))
-            group = []
-    for where in groups:
-        run = bytes(np.frombuffer(data, np.uint8)[where]).translate(_URL_SAFE)
+    groups: list[list[tuple[int, int]]] = [[]]
+    for start, end in chain:
+        groups[-1].append((start, end))
+        if data[end - 1] == 0x3D:
+            groups.append([])
+    if not groups[-1]:
+        groups.pop()
+    plains: list[bytes] = []
+    for group in groups:
+        run = b"".join([data[start:end] for start, end in group]).translate(_URL_SAFE, b"=")
         if len(run) % 4 == 1:
             run = run[:-1]
         if not run:
             return
-        decoded = binascii.a2b_base64(run + b"=" * (-len(run) % 4))
+        plains.append(binascii.a2b_base64(run + b"=" * (-len(run) % 4)))
+    plain = b"".join(plains)
+    if len(plain.translate(None, _NOT_TEXT)) < len(plain) or not is_text(plain):
+        return
+    starts: list[int] = []
+    ends: list[int] = []
+    for group, decoded in zip(groups, plains, strict=True):
+        where = np.concatenate([_positions(data, start, end, _IN_BASE64) for start, end in group])
+        if len(where) % 4 == 1:
+            where = where[:-1]
         begin, finish = _bits(decoded, where, 6, int(where[-1]) + 1)
-        plain += decoded
         starts += begin.tolist()
         ends += finish.tolist()
-    if ends:
-        ends[-1] = chain[-1][1]
-        if len(plain.translate(None, _NOT_TEXT)) == len(plain) and is_text(plain):
-            yield Hit(chain[0][0], chain[-1][1], plain, (starts, ends))
+    ends[-1] = chain[-1][1]
+    yield Hit(chain[0][0], chain[-1][1], plain, (starts, ends))
 
 
 _BASE32_RUN: Final = _re2(rb"(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}")
@@ -1309,55 +1366,107 @@ def _regions(
     return found
 
 
+_IN_WORD: Final = ~_members(b" \t\n\r\f\v\0")
+
+
 def _reversed(text: _Text) -> list[Hit]:
     return [_flipped(text.data, *region) for region in _regions(text.data, _told(text, _BACKWARDS))]
 
 
+def _gathered(starts: Places, sizes: Places) -> Places:
+    """The places of pieces that are laid one after another."""
+    return np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(int(sizes.sum()))
+
+
+def _characters(array: NDArray[np.uint8]) -> Places:
+    """Where characters begin; bytes of a character that is cut off are each one."""
+    inner = array & 0xC0 == 0x80
+    inner[: int(np.argmin(inner))] = False
+    begins = np.flatnonzero(~inner)
+    last = int(begins[-1])
+    lead = int(array[last])
+    if lead >= 0xC0 and len(array) - last < 2 + (lead >= 0xE0) + (lead >= 0xF0):
+        return np.concatenate((begins, np.arange(last + 1, len(array))))
+    return begins
+
+
 def _flipped(data: bytes, start: int, end: int) -> Hit:
     run = data[start:end]
-    where = np.arange(end - 1, start - 1, -1)
     if run.isascii():
-        return Hit(start, end, run[::-1], (where.tolist(), (where + 1).tolist()))
-    plain = run.decode("utf-8", "surrogateescape")[::-1].encode("utf-8", "surrogateescape")
-    sizes = [len(char.encode("utf-8", "surrogateescape")) for char in run.decode("utf-8", "surrogateescape")]
-    starts: list[int] = []
-    ends: list[int] = []
-    at = end
-    for size in reversed(sizes):
-        starts += [at - size] * size
-        ends += [at] * size
-        at -= size
-    return Hit(start, end, plain, (starts, ends))
+        where = np.arange(end - 1, start - 1, -1, dtype=np.int32)
+        return Hit(start, end, run[::-1], (where, where + np.int32(1)))
+    array = np.frombuffer(run, np.uint8)
+    begins = _characters(array)
+    sizes = np.diff(begins, append=len(array))[::-1]
+    begins = begins[::-1]
+    plain = array[_gathered(begins, sizes)].tobytes()
+    first = (np.repeat(begins, sizes) + start).astype(np.int32)
+    return Hit(start, end, plain, (first, first + np.repeat(sizes, sizes).astype(np.int32)))
 
 
-_WORD_RUN: Final = re.compile(rb"[^\s\x00]+")
+def _words_of(data: bytes, start: int, end: int) -> tuple[Places, Places]:
+    """Where the words of a part of a text begin and end."""
+    inside = np.zeros(end - start + 2, np.bool_)
+    inside[1:-1] = _IN_WORD[np.frombuffer(data, np.uint8, end - start, start)]
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + start
+    return edges[::2], edges[1::2]
 
 
 def _each_reversed(text: _Text) -> list[Hit]:
-    hits = []
-    for start, end in _regions(text.data, _told(text, _BACKWARDS)):
-        hits += [_flipped(text.data, *word.span()) for word in _WORD_RUN.finditer(text.data, start, end)]
+    """Each word reversed: words that are read together are one hit."""
+    data = text.data
+    words = [_words_of(data, *region) for region in _regions(data, _told(text, _BACKWARDS))]
+    if not words:
+        return []
+    starts = np.concatenate([begins for begins, _ in words])
+    ends = np.concatenate([finishes for _, finishes in words])
+    hits: list[Hit] = []
+    first = 0
+    walls = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
+    far = starts[1:] - ends[:-1] > 2 * _CONTEXT
+    far |= np.searchsorted(walls, starts[1:]) > np.searchsorted(walls, ends[:-1])
+    while first < len(starts):
+        last = max(int(np.searchsorted(ends, starts[first] + _IN_PLACE // 2, side="right")), first + 1)
+        apart = np.flatnonzero(far[first : last - 1])
+        last = first + int(apart[0]) + 1 if apart.size else last
+        hits.append(_reversed_words(data, starts[first:last], ends[first:last]))
+        first = last
     return hits
+
+
+def _reversed_words(data: bytes, starts: Places, ends: Places) -> Hit:
+    begin, end = int(starts[0]), int(ends[-1])
+    array = np.frombuffer(data, np.uint8, end - begin, begin)
+    characters = _characters(array)
+    order = np.arange(len(characters))
+    firsts, lasts = np.searchsorted(characters, starts - begin), np.searchsorted(characters, ends - begin)
+    within = _gathered(firsts, lasts - firsts)
+    order[within] = np.repeat(firsts + lasts - 1, lasts - firsts) - within
+    sizes = np.diff(characters, append=len(array))[order]
+    characters = characters[order]
+    plain = array[_gathered(characters, sizes)].tobytes()
+    first = np.repeat(characters + begin, sizes).astype(np.int32)
+    last = first + np.repeat(sizes, sizes).astype(np.int32)
+    # what is between words stays as it is, byte by byte
+    return Hit(begin, end, plain, (first, last))
 
 
 def _reordered(text: _Text) -> list[Hit]:
     """Words in reverse order."""
     hits = []
+    array = np.frombuffer(text.data, np.uint8)
     told = [hit for hit in _told(text, _UNORDERED_PAIRS) if not _word_byte((text.data[hit[0] - 1 : hit[0]] or b" ")[0])]
     for start, end in _regions(text.data, told, 512):
-        words = [word.span() for word in _WORD_RUN.finditer(text.data, start, end)]
-        plain = bytearray()
-        starts: list[int] = []
-        ends: list[int] = []
-        for first, last in reversed(words):
-            if plain:
-                plain.append(0x20)
-                starts.append(last)
-                ends.append(last)
-            plain += text.data[first:last]
-            starts += range(first, last)
-            ends += range(first + 1, last + 1)
-        hits.append(Hit(start, end, bytes(plain), (starts, ends)))
+        begins, finishes = _words_of(text.data, start, end)
+        begins, finishes = begins[::-1], finishes[::-1]
+        sizes = finishes - begins + 1  # with a space before each
+        where = _gathered(begins - 1, sizes)
+        gaps = np.cumsum(sizes) - sizes
+        plain = array[where]
+        plain[gaps] = 0x20
+        last = where + 1
+        where[gaps] = last[gaps] = finishes
+        hits.append(Hit(start, end, plain[1:].tobytes(), (where[1:].astype(np.int32), last[1:].astype(np.int32))))
     return hits
 
 

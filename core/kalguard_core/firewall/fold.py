@@ -18,7 +18,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, TypeAlias
 
@@ -205,8 +205,6 @@ class Folded:
     text: str
     data: bytes
     ends: tuple[int, ...] | None = None
-    # of the chunks that somebody asked about: where each character ends
-    _totals: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """The characters of `text` that the folded bytes `start` to `end` (exclusive, not empty) come from."""
@@ -220,11 +218,8 @@ class Folded:
         chunk = bisect_right(self.ends, offset)
         first = chunk * CHUNK
         rest = offset - (self.ends[chunk - 1] if chunk else 0)
-        totals = self._totals.get(chunk)
-        if totals is None:
-            widths = _TABLES.widths[codes_of(self.text[first : first + CHUNK])]
-            totals = self._totals[chunk] = widths.cumsum(dtype=np.int64)
-        return first + int(totals.searchsorted(rest, side="right"))
+        totals = np.cumsum(_TABLES.widths[codes_of(self.text[first : first + CHUNK])], dtype=np.int64)
+        return first + int(np.searchsorted(totals, rest, side="right"))
 
 
 def fold(text: str) -> Folded:

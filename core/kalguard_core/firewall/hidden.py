@@ -5,24 +5,24 @@ Rules of this file:
   only the original characters show (which alphabet, upside down, bytes read in the wrong encoding), is read here.
 - Honest uses are not reported: joiners in emoji and in scripts that need them, directions in right-to-left text, a
   byte order mark, one soft hyphen in a word.
-- Only texts that are not ASCII come here. One look at a table says what kinds of characters there are and where;
-  patterns are tried only near those that they begin with, and only near the first `_COUNTED` of them.
-- Patterns are runs of one class of characters, or two classes side by side.
+- Only texts that are not ASCII come here. One look at a table says what kinds of characters there are; where those
+  of one kind are is worked out in bulk, and only if there are some.
+- Patterns, where there are any left, are runs of one class of characters, or two classes side by side.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Final
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .decode import Budget, Decoded, Hit, is_text, read
-from .fold import codes_of
+from .fold import Codes, codes_of
 
 # Inside a character class: controls, soft hyphens, zero-width characters, directions and fillers.
 INVISIBLE: Final = (
@@ -36,21 +36,17 @@ _CONTEXT: Final = 160
 _COUNTED: Final = 4096  # a signal says no more than this
 _TURNED_READ: Final = 16 * 1024  # characters of text written upside down
 _TAGS_READ: Final = 32 * 1024  # characters of tags, selectors or look-alikes; each is four bytes of a request
-_NEAR: Final = 4  # characters that patterns look back from where they begin
-_TAGS: Final = re.compile("[\U000e0001-\U000e007f]+")
-_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
-_OVERRIDES: Final = re.compile("[\u202d\u202e]")
+_LONG_SELECTORS: Final = 4  # an emoji has one, and a sequence of them hardly more
+_LONG_UNSEEN: Final = 3
+_ENOUGH_UNSEEN: Final = 8  # so many in a row have no use in right-to-left text either
+_JOINER: Final = "\u034f"  # counts as a letter beside others
 # What has no use in Latin, Greek or Cyrillic letters, nor between ASCII ones
-_WITHIN: Final = re.compile(
-    "(?<=[!-~\xc0-\u04ff])[\u034f\u115f\u1160\u180b-\u180e\u200b-\u200f\u2060-\u2064\u3164\ufeff\uffa0]+(?=[!-~\xc0-\u04ff])"
-)
-_MANY: Final = re.compile(
-    "[\xad\u034f\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0]{3,}"
-)
-_SOFT: Final = re.compile("(?<=[a-zA-Z]\xad[a-zA-Z])\xad")
-_MARKS: Final = re.compile(
-    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]{2,}|[\u0334-\u0338\u0488\u0489\u20d0-\u20e1\u20e4-\u20ff]"
-)
+_NEVER_WITHIN: Final = "\u034f\u115f\u1160\u180b-\u180e\u200b-\u200f\u2060-\u2064\u3164\ufeff\uffa0"
+_LETTERS: Final = "!-~\xc0-\u04ff"
+_WITHIN: Final = re.compile(f"(?<=[{_LETTERS}])[{_NEVER_WITHIN}]+(?=[{_LETTERS}])")
+_IN_ANY_WORD: Final = "\u200b\u2060-\u206f\ufeff\xad\u200e\u200f"
+# Where they stand instead of a space: not in emoji, and not the joiners of scripts that need them.
+_PARTING: Final = re.compile(f"(?<=[{_LETTERS}])[{INVISIBLE}]+(?=[{_LETTERS}])|(?<=\\w)[{_IN_ANY_WORD}]+(?=\\w)")
 _RIGHT_TO_LEFT: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 _TURNED: Final = dict(
@@ -71,7 +67,8 @@ def _class(members: str) -> list[tuple[int, int]]:
     return [(ord(found[1]), ord(found[2] or found[1])) for found in re.finditer(r"(.)(?:-(.))?", members, re.DOTALL)]
 
 
-_LATIN, _OTHER, _SPECIAL, _UNSEEN, _LEAD, _TAIL, _FLIP, _TWIN, _MARK = (1 << bit for bit in range(9))
+_LATIN, _OTHER, _TAG, _UNSEEN, _LEAD, _TAIL, _FLIP, _TWIN, _MARK = (1 << bit for bit in range(9))
+_SELECTOR, _OVERRIDE, _SOFT, _INNER, _MANY, _LETTER = (1 << bit for bit in range(9, 15))
 
 
 def _kinds() -> NDArray[np.uint16]:
@@ -79,11 +76,16 @@ def _kinds() -> NDArray[np.uint16]:
     for kind, members in (
         (_LATIN, "A-Za-z"),
         (_OTHER, "\u0370-\u03ff\u0400-\u052f"),
+        (_TAG, "\U000e0001-\U000e007f"),
+        (_SELECTOR, "\ufe00-\ufe0f\U000e0100-\U000e01ef"),
+        (_OVERRIDE, "\u202d\u202e"),
+        (_SOFT, "\xad"),
+        (_INNER, _NEVER_WITHIN),
         (
-            _SPECIAL,
-            "\xad\u034f\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
-            "\U000e0000-\U000e01ef",
+            _MANY,
+            "\xad\u034f\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0",
         ),
+        (_LETTER, _LETTERS),
         (_MARK, "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"),
         (_UNSEEN, INVISIBLE),
         (_LEAD, "\xc2\xcd\xe2\xef\xf3"),
@@ -99,46 +101,117 @@ def _kinds() -> NDArray[np.uint16]:
 _KINDS: Final = _kinds()
 
 
+def _table(members: str) -> NDArray[np.bool_]:
+    table = np.zeros(0x110000, np.bool_)
+    for first, last in _class(members):
+        table[first : last + 1] = True
+    return table
+
+
+_IS_IN_ANY_WORD: Final = _table(_IN_ANY_WORD)
+_STRIKES: Final = _table("\u0334-\u0338\u0488\u0489\u20d0-\u20e1\u20e4-\u20ff")
+
+
+Runs: TypeAlias = list[tuple[int, int]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What kinds of characters a text has, and near which of them patterns are tried."""
+    """What kinds of characters a text has, and where those are that nobody sees; the first `_COUNTED` of each.
+
+    `mixed`: how often a Latin letter stands beside a Greek or Cyrillic one. `mojibake`: whether bytes may have been
+    read in the wrong encoding.
+    """
 
     text: str
+    codes: Codes
     kinds: NDArray[np.uint16]
     every: int
-    spots: tuple[tuple[int, int], ...]
-
-    @property
-    def unseen(self) -> bool:
-        """Whether there are characters that nobody sees."""
-        return bool(self.every & _UNSEEN)
-
-    def pairs(self, left: int, right: int) -> int:
-        """How often a character of one kind is followed by one of another."""
-        return int(np.count_nonzero((self.kinds[:-1] & left != 0) & (self.kinds[1:] & right != 0)))
-
-    def runs(self, pattern: re.Pattern[str], limit: int) -> Iterator[re.Match[str]]:
-        """Where a pattern matches that begins with a special character."""
-        found = chain.from_iterable(pattern.finditer(self.text, first, last) for first, last in self.spots)
-        return islice(found, limit)
+    mixed: int = 0
+    mojibake: bool = False
+    tags: Runs = field(default_factory=list)
+    selectors: Runs = field(default_factory=list)
+    overrides: Runs = field(default_factory=list)
+    within: Runs = field(default_factory=list)
 
 
 def look(text: str) -> Look | None:
     """Look at a text; None where it is ASCII."""
     if text.isascii():
         return None
-    kinds = _KINDS[codes_of(text)]
+    codes = codes_of(text)
+    kinds = _KINDS[codes]
     every = int(np.bitwise_or.reduce(kinds))
-    spots: tuple[tuple[int, int], ...] = ()
-    if every & (_SPECIAL | _MARK):
-        at = np.flatnonzero(kinds & (_SPECIAL | _MARK))
-        breaks = np.flatnonzero(np.diff(at) > 2 * _NEAR)[:_COUNTED]
-        firsts = at[np.concatenate(([0], breaks + 1))].tolist()
-        lasts = at[np.concatenate((breaks, [len(at) - 1]))].tolist()
-        spots = tuple((max(first - _NEAR, 0), last + _NEAR) for first, last in zip(firsts, lasts, strict=True))[
-            :_COUNTED
-        ]
-    return Look(text, kinds, every, spots)
+    return Look(
+        text,
+        codes,
+        kinds,
+        every,
+        _beside(kinds, _OTHER, _LATIN, -1) + _beside(kinds, _OTHER, _LATIN, 1)
+        if every & _LATIN and every & _OTHER
+        else 0,
+        bool(every & _LEAD and every & _TAIL and _beside(kinds, _LEAD, _TAIL, 1)),
+        _tag_runs(text, kinds) if every & _TAG else [],
+        _runs(kinds, _SELECTOR, _LONG_SELECTORS)[:_COUNTED] if every & _SELECTOR else [],
+        [(at, at + 1) for at in np.flatnonzero(kinds & _OVERRIDE)[:_COUNTED].tolist()] if every & _OVERRIDE else [],
+        _zero_width(text, kinds, every) if every & (_INNER | _MANY) else [],
+    )
+
+
+def _beside(kinds: NDArray[np.uint16], kind: int, other: int, side: int) -> int:
+    """How many characters of one kind have one of another before (-1) or behind (1) them."""
+    at = np.flatnonzero(kinds & kind) + side
+    if at.size and (at[0] < 0 or at[-1] >= len(kinds)):
+        at = at[(at >= 0) & (at < len(kinds))]
+    return int(np.count_nonzero(kinds[at] & other))
+
+
+def _ends(at: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where runs of neighbouring places begin and end."""
+    breaks = np.flatnonzero(at[1:] - at[:-1] > 1)
+    return at[np.concatenate(([0], breaks + 1))], at[np.concatenate((breaks, [len(at) - 1]))] + 1
+
+
+def _runs(kinds: NDArray[np.uint16], kind: int, least: int = 1) -> Runs:
+    """The runs of characters of a kind that are there."""
+    starts, ends = _ends(np.flatnonzero(kinds & kind))
+    if least > 1:
+        long = ends - starts >= least
+        starts, ends = starts[long], ends[long]
+    return list(zip(starts[:_COUNTED].tolist(), ends[:_COUNTED].tolist(), strict=True))
+
+
+def parted(seen: Look) -> str | None:
+    """The text with spaces for what nobody sees, if that parts words in it. It has as many characters."""
+    if not seen.every & _UNSEEN or not _parts(seen):
+        return None
+    codes = seen.codes.copy()
+    codes[seen.kinds & _UNSEEN != 0] = 0x20
+    return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _parts(seen: Look) -> bool:
+    """Whether `_PARTING` is found."""
+    if _JOINER in seen.text:
+        return _PARTING.search(seen.text) is not None
+    kinds, last = seen.kinds, len(seen.kinds) - 1
+    unseen = np.flatnonzero(kinds & _UNSEEN)
+    starts, ends = _ends(unseen)
+    if np.any((starts > 0) & (ends <= last) & (kinds[starts - 1] & kinds[np.minimum(ends, last)] & _LETTER != 0)):
+        return True
+    codes = seen.codes
+    unseen = unseen[_IS_IN_ANY_WORD[codes[unseen]]]
+    if not unseen.size:
+        return False
+    starts, ends = _ends(unseen)
+    inside = (starts > 0) & (ends <= last)
+    pairs = codes[starts[inside] - 1].astype(np.uint64) << np.uint64(32) | codes[ends[inside]]
+    return any(_is_word(pair >> 32) and _is_word(pair & 0xFFFFFFFF) for pair in np.unique(pairs).tolist())
+
+
+def _is_word(code: int) -> bool:
+    char = chr(code)
+    return char.isalnum() or char == "_"
 
 
 def signals_of(looks: Sequence[Look | None]) -> Mapping[str, int]:
@@ -147,24 +220,22 @@ def signals_of(looks: Sequence[Look | None]) -> Mapping[str, int]:
     for seen in looks:
         if seen is None:
             continue
-        if seen.every & _LATIN and seen.every & _OTHER:
-            mixed = seen.pairs(_LATIN, _OTHER) + seen.pairs(_OTHER, _LATIN)
-            counts["mixed-script"] += min(mixed, _COUNTED)
-        if _is_mojibake(seen):
+        counts["mixed-script"] += min(seen.mixed, _COUNTED)
+        if seen.mojibake:
             counts["mojibake"] += _count(_MOJIBAKE_HINT, seen.text)
         if seen.every & _MARK:
-            counts["marks"] += sum(1 for _ in seen.runs(_MARKS, _COUNTED))
-        if not seen.every & _SPECIAL:
-            continue
-        counts["tags"] += sum(end - start for start, end in _tag_runs(seen))
-        counts["bidi"] += sum(1 for _ in seen.runs(_OVERRIDES, _COUNTED))
-        counts["selectors"] += sum(run.end() - run.start() for run in seen.runs(_SELECTORS, _COUNTED))
-        counts["invisible"] += sum(end - start for start, end in _zero_width(seen))
+            counts["marks"] += _odd_marks(seen)
+        counts["bidi"] += len(seen.overrides)
+        for name, runs in (("tags", seen.tags), ("selectors", seen.selectors), ("invisible", seen.within)):
+            counts[name] += sum(end - start for start, end in runs)
     return {name: count for name, count in counts.items() if count}
 
 
-def _is_mojibake(seen: Look) -> bool:
-    return bool(seen.every & _LEAD and seen.every & _TAIL and seen.pairs(_LEAD, _TAIL))
+def _odd_marks(seen: Look) -> int:
+    """Marks on marks, and those that strike letters out."""
+    starts, ends = _ends(np.flatnonzero(seen.kinds & _MARK))
+    alone = seen.codes[starts[ends - starts == 1]]
+    return min(int(np.count_nonzero(ends - starts > 1) + np.count_nonzero(_STRIKES[alone])), _COUNTED)
 
 
 def _count(pattern: re.Pattern[str], text: str) -> int:
@@ -175,11 +246,9 @@ def hidden_runs(looks: Sequence[Look | None]) -> tuple[tuple[int, int, int], ...
     """Where characters are that nobody sees and that have no honest use there: (message, start, end)."""
     found: list[tuple[int, int, int]] = []
     for index, seen in enumerate(looks):
-        if seen is None or len(found) >= _RUNS or not seen.every & _SPECIAL:
+        if seen is None or len(found) >= _RUNS:
             continue
-        places = [*islice(_tag_runs(seen), _RUNS), *islice(_zero_width(seen), 3 * _RUNS)]
-        places += (run.span() for run in seen.runs(_SELECTORS, _RUNS))
-        places += (run.span() for run in seen.runs(_OVERRIDES, _RUNS))
+        places = [*seen.tags[:_RUNS], *seen.within[: 3 * _RUNS], *seen.selectors[:_RUNS], *seen.overrides[:_RUNS]]
         found += ((index, start, end) for start, end in merged(places))
     return tuple(found[:_RUNS])
 
@@ -195,26 +264,36 @@ def merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _tag_runs(seen: Look) -> Iterator[tuple[int, int]]:
+def _tag_runs(text: str, kinds: NDArray[np.uint16]) -> Runs:
     """Tags, but for those of the flags of England, Scotland and Wales."""
-    for run in seen.runs(_TAGS, _COUNTED):
-        start, end = run.span()
-        if not (start and seen.text[start - 1] == "\U0001f3f4" and end - start <= 7):
-            yield start, end
+    return [
+        (start, end)
+        for start, end in _runs(kinds, _TAG)
+        if not (start and text[start - 1] == "\U0001f3f4" and end - start <= 7)
+    ]
 
 
-def _zero_width(seen: Look) -> Iterator[tuple[int, int]]:
-    for run in seen.runs(_WITHIN, _COUNTED):
-        yield run.span()
-    rtl: bool | None = None
-    for run in seen.runs(_MANY, _COUNTED):
-        if run.end() - run.start() <= 8:
-            rtl = _RIGHT_TO_LEFT.search(seen.text) is not None if rtl is None else rtl
-            if rtl:
-                continue
-        yield run.span()
-    for run in seen.runs(_SOFT, _COUNTED):
-        yield run.span()
+def _zero_width(text: str, kinds: NDArray[np.uint16], every: int) -> Runs:
+    """What has no use where it is: within words, many of them, and all soft hyphens of a word but the first."""
+    found: Runs = []
+    if every & _INNER:
+        if _JOINER in text:
+            found += (run.span() for run in islice(_WITHIN.finditer(text), _COUNTED))
+        else:
+            starts, ends = _ends(np.flatnonzero(kinds & _INNER))
+            last = len(kinds) - 1
+            inside = (starts > 0) & (ends <= last) & (kinds[starts - 1] & kinds[np.minimum(ends, last)] & _LETTER != 0)
+            found += zip(starts[inside][:_COUNTED].tolist(), ends[inside][:_COUNTED].tolist(), strict=True)
+    many = _runs(kinds, _MANY, _LONG_UNSEEN)
+    if many and any(end - start <= _ENOUGH_UNSEEN for start, end in many) and _RIGHT_TO_LEFT.search(text):
+        many = [(start, end) for start, end in many if end - start > _ENOUGH_UNSEEN]
+    found += many
+    if every & _SOFT:
+        soft = np.flatnonzero(kinds & _SOFT)
+        soft = soft[soft >= 3]
+        again = (kinds[soft - 1] & kinds[soft - 3] & _LATIN != 0) & (kinds[soft - 2] & _SOFT != 0)
+        found += ((at, at + 1) for at in soft[again][:_COUNTED].tolist())
+    return found
 
 
 def rereadings(seen: Look, offset: int, budget: Budget) -> Iterator[Decoded]:
@@ -284,13 +363,13 @@ def _bounded(runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _tags(seen: Look) -> list[tuple[int, int, str]]:
-    return [(start, end, seen.text[start:end].translate(_UNTAGGED)) for start, end in _bounded(_tag_runs(seen))]
+    return [(start, end, seen.text[start:end].translate(_UNTAGGED)) for start, end in _bounded(seen.tags)]
 
 
 def _selectors(seen: Look) -> list[tuple[int, int, str]]:
     """Bytes written as variation selectors."""
     hits = []
-    for start, end in _bounded(run.span() for run in seen.runs(_SELECTORS, _RUNS)):
+    for start, end in _bounded(seen.selectors):
         run = seen.text[start:end]
         plain = bytes(ord(char) - 0xFE00 if ord(char) < 0x10000 else ord(char) - 0xE0100 + 16 for char in run)
         if is_text(plain):
@@ -305,7 +384,7 @@ _WINDOWS: Final = {
 
 def _mojibake(seen: Look) -> list[tuple[int, int, str]]:
     """UTF-8 that was read as Latin-1 or Windows-1252."""
-    if not _is_mojibake(seen) or not _MOJIBAKE_HINT.search(seen.text):
+    if not seen.mojibake or not _MOJIBAKE_HINT.search(seen.text):
         return []
     hits = []
     for run in islice(_MOJIBAKE.finditer(seen.text), _COUNTED):
@@ -348,7 +427,7 @@ _WORD: Final = re.compile("[A-Za-z\u0370-\u03ff]+")
 
 def _look_alikes(seen: Look) -> list[tuple[int, int, str]]:
     """Words of Latin and Greek letters, where the Greek ones look like other Latin letters than they fold to."""
-    if not seen.pairs(_LATIN, _OTHER) and not seen.pairs(_OTHER, _LATIN):
+    if not seen.mixed:
         return []
     hits = []
     behind = -1
@@ -368,8 +447,8 @@ def _look_alikes(seen: Look) -> list[tuple[int, int, str]]:
 
 
 _READERS: Final[tuple[tuple[str, int, Callable[[Look], list[tuple[int, int, str]]]], ...]] = (
-    ("tags", _SPECIAL, _tags),
-    ("selectors", _SPECIAL, _selectors),
+    ("tags", _TAG, _tags),
+    ("selectors", _SELECTOR, _selectors),
     ("mojibake", _LEAD, _mojibake),
     ("upside-down", _FLIP, _upside_down),
     ("look-alikes", _TWIN, _look_alikes),

@@ -13,7 +13,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,17 +26,12 @@ import numpy as np
 from ..action import Message
 from .decode import WALL, Budget, Decoded, Positions, decodings
 from .fold import Folded, fold
-from .hidden import INVISIBLE, hidden_runs, look, merged, rereadings, signals_of
+from .hidden import Look, hidden_runs, look, merged, parted, rereadings, signals_of
 
 MAX_DEPTH: Final = 3  # deeper nesting is not seen in the wild, and each level costs another look for triggers
 _SEAM: Final = 1024  # bytes read on each side of the seam of two messages; no rule or window looks farther
 _JOINED_LIMIT: Final = 64 * 1024  # bytes of one role's messages read across other turns; the newest count
 
-_UNSEEN: Final = re.compile(f"[{INVISIBLE}]")
-# Where they stand instead of a space: not in emoji, and not the joiners of scripts that need them.
-_PARTING: Final = re.compile(
-    rf"(?<=[!-~\xc0-\u04ff])[{INVISIBLE}]+(?=[!-~\xc0-\u04ff])|(?<=\w)[\u200b\u2060-\u206f\ufeff\xad\u200e\u200f]+(?=\w)"
-)
 _FULL: Final = frozenset({"plain", "parted", "joined"})
 
 
@@ -95,12 +89,9 @@ def views(messages: Sequence[Message]) -> Views:
         found += _joined(messages, folded)
     looks = [None if text.ends is None else look(message.text) for message, text in zip(messages, folded, strict=True)]
     if any(seen is not None for seen in looks):
-        parted = [
-            _parted(text) if seen is not None and seen.unseen else text
-            for seen, text in zip(looks, folded, strict=True)
-        ]
-        if any(new is not old for new, old in zip(parted, folded, strict=True)):
-            again = [_Part(index, text.data, text) for index, text in enumerate(parted)]
+        cut = [_parted(seen, text) for seen, text in zip(looks, folded, strict=True)]
+        if any(new is not old for new, old in zip(cut, folded, strict=True)):
+            again = [_Part(index, text.data, text) for index, text in enumerate(cut)]
             found.append(_laid(again, _between(messages, b"\n"), "parted"))
         signals = signals_of(looks)
         hidden = hidden_runs(looks)
@@ -236,11 +227,10 @@ def _laid(parts: Sequence[_Part], separators: Sequence[bytes], kind: str) -> Vie
     return View(b"".join(data), kind, 0, _Laid(parts, starts))
 
 
-def _parted(folded: Folded) -> Folded:
+def _parted(seen: Look | None, folded: Folded) -> Folded:
     """The text with spaces for what nobody sees, if that parts words in it. Offsets are the same."""
-    if not _PARTING.search(folded.text):
-        return folded
-    return fold(_UNSEEN.sub(" ", folded.text))
+    text = parted(seen) if seen is not None else None
+    return folded if text is None else fold(text)
 
 
 def _joined(messages: Sequence[Message], folded: Sequence[Folded]) -> Iterator[View]:
