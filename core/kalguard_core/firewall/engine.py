@@ -17,7 +17,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 
 from . import matcher
 from .features import Vocabulary
-from .matcher import HAS_HYPERSCAN, HyperscanSet, first_places, place_finder
+from .matcher import HAS_HYPERSCAN, HyperscanSet, PlaceFinder, first_places, place_finder
 from .pack import SHORTEST_STEM, PackError, Rule, RulePacks, commonness, load_packs, packs_digest
 from .phrase import ANY, Atom, Node, PatternError, atoms, endless, expression, rarest, reach, requirements
 from .reading import Glossary, Reading
+from .shape import reach as shape_reach
 from .shape import rewrite
 from .sieve import Sieve, Stretches, Wanted
 
@@ -50,7 +51,7 @@ MAX_PLACES: Final = 2048
 ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 """What may be base64 of 18 bytes or more."""
 
-_FORMAT: Final = 3  # of what `compiled` writes; goes up with every change of it or of what patterns become
+_FORMAT: Final = 4  # of what `compiled` writes; goes up with every change of it or of what patterns become
 _MAGIC: Final = b"KALGUARD-RULES\n"
 _WALL_WORD: Final = 0  # numbers of words
 _UNKNOWN: Final = 1
@@ -59,9 +60,12 @@ _KINDS: Final = 0xFF - _OTHER  # sets of lists that a book can tell apart
 _MAX_WORDS: Final = 0xFFFF
 # Patterns compiled into one database. Compiling many phrases takes much longer than compiling each of them: they begin
 # with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not. Texts hold the
-# words that one phrase requires more seldom than those of one of several.
+# words that one phrase requires more seldom than those of one of several: each has a database of its own.
 _SHAPES_TOGETHER: Final = 128
-_PHRASES_TOGETHER: Final = 1
+# Shapes whose matches are shorter than `_NEAR` bytes are looked for part by part in long texts. So google-re2, which is
+# slower than Hyperscan, reads only the parts that hold one.
+_NEAR: Final = 512
+_PART: Final = 1 << 14
 _UNFIT: Final[tuple[type[Exception], ...]] = (
     *matcher.HYPERSCAN_ERRORS,
     StopIteration,
@@ -96,6 +100,7 @@ class _Program(msgspec.Struct, frozen=True):
 
     shapes: list[int]
     shape_patterns: list[bytes]
+    far_shapes: list[int]  # of all patterns, those whose matches may be long
     books: list[_Book]
 
 
@@ -158,8 +163,8 @@ class Engine:
         """
         found = _Found()
         lowered = data.lower()
-        for number in self._shapes.which(lowered):
-            self._shapes.find(number, lowered, found)
+        for number, parts in self._shapes.where(lowered):
+            self._shapes.find(number, lowered, found, parts=parts)
         self._match_phrases(reading if reading is not None else self.glossary().read(data), found)
         return found.ordered()
 
@@ -196,12 +201,22 @@ class Engine:
         self._vocabulary = _Vocabulary(program.books)
         waiting = iter(databases) if databases is not None else None
 
-        def ready(numbers: Sequence[int], patterns: Sequence[bytes], together: int) -> _Matcher:
+        def ready(numbers: Sequence[int], patterns: Sequence[bytes], groups: Iterable[_Group]) -> _Matcher:
             named = [self.rules[number] for number in numbers]
-            return _Matcher(named, patterns, together, self.backend == "hyperscan", waiting)
+            return _Matcher(named, patterns, groups if self.backend == "hyperscan" else None, waiting)
 
-        self._shapes = ready(program.shapes, program.shape_patterns, _SHAPES_TOGETHER)
-        self._books = [ready(book.rules, book.patterns, _PHRASES_TOGETHER) for book in program.books]
+        far = frozenset(program.far_shapes)
+        near = [number for number in range(len(program.shapes)) if number not in far]
+        groups = [
+            _Group(numbers[first : first + _SHAPES_TOGETHER], is_near=numbers is near)
+            for numbers in (near, program.far_shapes)
+            for first in range(0, len(numbers), _SHAPES_TOGETHER)
+        ]
+        self._shapes = ready(program.shapes, program.shape_patterns, groups)
+        self._books = [
+            ready(book.rules, book.patterns, [_Group([number]) for number in range(len(book.rules))])
+            for book in program.books
+        ]
         self._find_encoded = place_finder(rb"[A-Za-z0-9+/_-]{24}")
         self._glossary = None
 
@@ -282,50 +297,66 @@ class _Found:
         return self._matches
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Patterns that share a database. `is_near`: no match has more than `_NEAR` bytes."""
+
+    numbers: Sequence[int]
+    is_near: bool = False
+
+
 class _Matcher:
-    """Rules of one kind of string: which match, and where. `together`: rules that share a database."""
+    """Rules of one kind of string: which match, and where. `groups`: of all patterns; None does without Hyperscan."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
         patterns: Sequence[bytes],
-        together: int,
-        with_sets: bool,
+        groups: Iterable[_Group] | None,
         serialized: Iterator[bytes] | None,
     ) -> None:
         self._rules = rules
         self._patterns = patterns
-        self._finders: list[Callable[[bytes], Iterator[tuple[int, int]]] | None] = [None] * len(rules)
-        self._sets: list[HyperscanSet] = []
-        self._together = together
-        self._has_sets = with_sets
-        for first in range(0, len(rules), together) if with_sets else ():
-            some = patterns[first : first + together]
+        self._finders: list[PlaceFinder | None] = [None] * len(rules)
+        self._sets: list[tuple[_Group, HyperscanSet]] = []
+        self._has_sets = groups is not None
+        for group in groups or ():
+            some = [patterns[number] for number in group.numbers]
             database = next(serialized) if serialized is not None else None
             try:
-                self._sets.append(HyperscanSet(some, database))
+                self._sets.append((group, HyperscanSet(some, database)))
             except matcher.HYPERSCAN_ERRORS:
                 if database is None:
-                    _tell_refused(rules[first : first + together], some)
+                    _tell_refused([rules[number] for number in group.numbers], some)
                 raise
 
     def serialized(self) -> list[bytes]:
         """Each database, in the order in which they are taken back."""
-        return [database.serialized() for database in self._sets]
+        return [database.serialized() for _, database in self._sets]
 
-    def which(self, text: bytes) -> Iterable[int]:
-        """Indexes of rules that match, or may match: those without a match have no place."""
+    def where(self, text: bytes) -> list[tuple[int, list[tuple[int, int]]]]:
+        """Indexes of rules that match, or may match, in order, and the parts of the text in which they do."""
+        everywhere = [(0, len(text))]
         if not self._has_sets:
-            return range(len(self._rules))
-        found: list[int] = []
-        for first, database in enumerate(self._sets):
-            found += [first * self._together + number for number in sorted(database.which(text))]
-        return found
+            return [(number, everywhere) for number in range(len(self._rules))]
+        found: dict[int, list[tuple[int, int]]] = {}
+        for group, database in self._sets:
+            if not group.is_near or len(text) <= _PART:
+                found.update((group.numbers[number], everywhere) for number in database.which(text))
+                continue
+            for start in range(0, len(text), _PART):
+                # a match begins in this part; a byte more on either side, as that decides where words and lines end
+                end = min(start + _PART + _NEAR, len(text))
+                for number in database.which(text[max(start - 1, 0) : end + 1]):
+                    parts = found.setdefault(group.numbers[number], [])
+                    first = parts.pop()[0] if parts and parts[-1][1] >= start else start
+                    parts.append((first, end))
+        return sorted(found.items())
 
     def matches(self, number: int, text: bytes) -> bool:
         """Whether a rule that has a database of its own matches."""
         if self._has_sets:
-            return bool(self._sets[number].which(text))
+            return bool(self._sets[number][1].which(text))
         return next(self._finder(number)(text), None) is not None
 
     def find(
@@ -335,13 +366,15 @@ class _Matcher:
         found: _Found,
         reading: Reading | None = None,
         stretches: Stretches | None = None,
+        parts: Iterable[tuple[int, int]] | None = None,
     ) -> None:
         """All matches of a rule in a string: of bytes of a text, or of one byte for each word of a `reading`.
 
-        `stretches`: those of the words that the string is made of, if not of all.
+        `stretches`: those of the words that the string is made of, if not of all. `parts`: of the string, if the others
+        hold no match.
         """
         rule, most = self._rules[number], found.most()
-        places = first_places(self._finder(number), string, most)
+        places = first_places(self._finder(number), string, most, parts)
         if not places:
             return
         end = len(string)
@@ -355,7 +388,7 @@ class _Matcher:
             end = int(ends[-1])
         found.add(rule, places, most, end)
 
-    def _finder(self, number: int) -> Callable[[bytes], Iterator[tuple[int, int]]]:
+    def _finder(self, number: int) -> PlaceFinder:
         finder = self._finders[number]
         if finder is None:  # two threads may both make it; they are alike
             finder = self._finders[number] = place_finder(self._patterns[number])
@@ -398,7 +431,8 @@ def _program(packs: RulePacks) -> _Program:
                     "make it several rules"
                 )
     books.extend(draft.closed() for draft in drafts.values())
-    return _Program(shapes, patterns, books)
+    far = [number for number, pattern in enumerate(patterns) if (shape_reach(pattern) or _NEAR + 1) > _NEAR]
+    return _Program(shapes, patterns, far, books)
 
 
 class _Draft:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
-from itertools import islice
-from typing import Any, Final
+from itertools import chain, islice
+from typing import Any, Final, Protocol
 
 import re2
 
@@ -58,17 +58,24 @@ def _options() -> Any:
 _OPTIONS: Final = _options()
 
 
-def place_finder(pattern: bytes) -> Callable[[bytes], Iterator[tuple[int, int]]]:
-    """All (start, end) at which a pattern matches, the longest at each start, not overlapping.
+class PlaceFinder(Protocol):
+    """All (start, end) at which a pattern matches in a part of a text, the longest at each start, not overlapping."""
 
-    Raises `PatternError` if google-re2 can't read it.
-    """
+    def __call__(self, data: bytes, start: int = 0, end: int | None = None, /) -> Iterator[tuple[int, int]]: ...
+
+
+def place_finder(pattern: bytes) -> PlaceFinder:
+    """What finds the places of a pattern. Raises `PatternError` if google-re2 can't read it."""
     try:
         compiled = re2.compile(b"(?m)" + pattern, _OPTIONS)
     except re2.error as error:
         reason = error.args[0] if error.args else error
         raise PatternError(f"it can't be read: {reason.decode() if isinstance(reason, bytes) else reason}") from None
-    return lambda data: (match.span() for match in compiled.finditer(data))
+
+    def find(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+        return (match.span() for match in compiled.finditer(data, start, end))
+
+    return find
 
 
 class HyperscanSet:
@@ -104,6 +111,10 @@ def _collect(pattern: int, _start: int, _end: int, _flags: int, found: list[int]
     found.append(pattern)
 
 
-def first_places(find: Callable[[bytes], Iterator[tuple[int, int]]], data: bytes, most: int) -> list[tuple[int, int]]:
-    """The first places, at most so many."""
-    return list(islice(find(data), most))
+def first_places(
+    find: PlaceFinder, data: bytes, most: int, parts: Iterable[tuple[int, int]] | None = None
+) -> list[tuple[int, int]]:
+    """The first places, at most so many. `parts`: where they are, if that is known, in order and apart."""
+    if parts is None:
+        return list(islice(find(data), most))
+    return list(islice(chain.from_iterable(find(data, *part) for part in parts), most))

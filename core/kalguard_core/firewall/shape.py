@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Final
 
 from .fold import fold_bytes
@@ -44,6 +45,10 @@ _INSIDE: Final = {
 _QUANTIFIER: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _HEX: Final = re.compile(r"x([0-9a-fA-F]{2})")
 _MAX_REPEAT: Final = 400
+# Of a rewritten pattern: what matches nothing; parentheses and choices; repetitions; all else is one byte.
+_TOKEN: Final = re.compile(
+    rb"(\\b|[$^])|(\(\?:|[)|])|([?*+])|\{(\d+)(,?)(\d*)\}|(?:\[\^?(?:\\.|[^\]\\])*\]|\\x[0-9a-f]{2}|\\?.)", re.DOTALL
+)
 _SPECIAL: Final = frozenset(rb"\^$.|?*+()[]{}-")
 
 
@@ -89,6 +94,28 @@ def rewrite(pattern: str) -> bytes:
             written.append(_literal(char))
             at += 1
     return b"".join(written)
+
+
+def reach(pattern: bytes) -> int | None:
+    """The most bytes of a match of a rewritten pattern, or more; None: there is no bound."""
+    outside: list[tuple[float, float]] = []
+    longest = here = last = 0.0  # of the choices so far, of this one up to its last part, and of that part
+    for nothing, mark, repeated, least, comma, most in _TOKEN.findall(pattern):
+        if mark == b"(?:":
+            outside.append((longest, here + last))
+            longest = here = last = 0.0
+        elif mark:
+            longest, here, last = max(longest, here + last), 0.0, 0.0
+            if mark == b")":
+                last = longest
+                longest, here = outside.pop()
+        elif repeated or least:
+            times = float(most or least) if most or (least and not comma) else 1.0 if repeated == b"?" else inf
+            last = last and last * times
+        elif not nothing:
+            here, last = here + last, 1.0
+    found = max(longest, here + last)
+    return None if found == inf else int(found)
 
 
 def _literal(char: str) -> bytes:
