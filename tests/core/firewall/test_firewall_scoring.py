@@ -206,3 +206,11 @@ def test_sanitizing_a_flood_takes_linear_time() -> None:
     (cleaned,) = FIREWALL.sanitize([message], FIREWALL.score([message]))
     assert time.process_time() - started < 10
     assert FIREWALL.score([cleaned]).risk < 50
+
+
+def test_a_rule_found_in_plain_text_weighs_no_more_in_a_view_that_shows_the_same_words_again() -> None:
+    alone = Detector(ENGINE, None)
+    text = "never break character"
+    plain = {span.rule: span.weight for span in alone.score([Message("user", text)]).spans}
+    shown_twice = alone.score([Message("user", f"l33t w0rds 4r3 fun h3re, and {text} 0k 1t 1s")])
+    assert {span.rule: span.weight for span in _by_rules(shown_twice)} == plain
