@@ -47,6 +47,7 @@ _NESTED: Final = 96 * 1024  # bytes of decoded text that are looked at again for
 _IN_PLACE: Final = 32 * 1024  # bytes of one view that is read in its place: most of it is context
 _CONTEXT: Final = 160  # about two lines: what else belongs to the sentence
 _NUMBERS_READ: Final = 48 * 1024  # bytes of numbers, Morse and spaced letters in one text; a microsecond for each few
+_BLOBS: Final = 384  # texts in base64 that are read; nobody but an attacker writes as many
 _BLOB_READ: Final = 128 * 1024  # characters of one blob; longer ones are files
 _LETTERS_CUT: Final = 1024  # letters without gaps that are cut into words; each costs a dozen look-ups
 _FLIP_LIMIT: Final = 8192  # a text up to this long is read backwards whole
@@ -484,6 +485,14 @@ def _positions(data: bytes, start: int, end: int, members: NDArray[np.bool_]) ->
     return (np.flatnonzero(members[array]) + start).astype(np.int32)
 
 
+def _runs_of(members: NDArray[np.bool_], data: bytes, start: int, end: int) -> tuple[Places, Places]:
+    """Where runs of bytes of a class begin and end, from `start` to `end`."""
+    inside = np.zeros(end - start + 2, np.bool_)
+    inside[1:-1] = members[np.frombuffer(data, np.uint8, end - start, start)]
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + start
+    return edges[::2], edges[1::2]
+
+
 def _members(chars: bytes) -> NDArray[np.bool_]:
     table = np.zeros(256, np.bool_)
     table[list(chars)] = True
@@ -569,20 +578,31 @@ def _base64(text: _Text) -> list[Hit]:
             if hit:
                 hits.append(hit)
                 text.left_out(stop, padded)
-    if "mixed" in text.fired:
-        for start, end in _mixed(text)[:64]:
+                if len(hits) == _BLOBS:
+                    text.left_out(padded, len(data))
+                    break
+    if "mixed" in text.fired and len(hits) < _BLOBS:
+        for start, end in _mixed(text, hits)[:64]:
             hits += _pieced(data, hits, start, end)
         hits.sort(key=lambda hit: hit.start)
     return hits
 
 
+_BESIDE: Final = 512  # bytes at the ends of what is read
 _MIXED_RUN: Final = _re2(_ON_MIXED)
 
 
-def _mixed(text: _Text) -> list[tuple[int, int]]:
+def _mixed(text: _Text, known: Sequence[Hit]) -> list[tuple[int, int]]:
     """Where letters and digits are mixed as only chance mixes them: three times within two words or so."""
     data = text.data
     classes = text.classes if len(text.classes) == len(data) else data.translate(_CLASSES)
+    # what is known in the middle of long blobs says nothing of what stands beside them
+    read = [(hit.start + _BESIDE, hit.end - _BESIDE) for hit in known if hit.end - hit.start > 4 * _BESIDE]
+    if read:
+        left = bytearray(classes)
+        for start, end in read:
+            left[start:end] = b"?" * (end - start)
+        classes = bytes(left)
     places = [start for start, _ in text.found(_MIXED_RUN, classes)]
     found: list[tuple[int, int]] = []
     for index in range(2, len(places)):
@@ -693,9 +713,12 @@ _BASE32_VALUES: Final = bytes(
 
 
 def _unbase32(chars: bytes) -> bytes:
-    values = np.frombuffer(chars.translate(_BASE32_VALUES), np.uint8)
-    bits = np.unpackbits(values[:, None], axis=1)[:, 3:].reshape(-1)
-    return bytes(np.packbits(bits[: len(bits) // 8 * 8]))
+    size = len(chars) * 5 // 8
+    values = np.frombuffer((chars + b"A" * (-len(chars) % 8)).translate(_BASE32_VALUES), np.uint8).reshape(-1, 8)
+    bits = np.zeros(len(values), np.uint64)
+    for at in range(8):
+        bits = bits << np.uint64(5) | values[:, at]
+    return bits.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 3:].tobytes()[:size]
 
 
 # It begins as text does: in ASCII, UTF-8 or UTF-16, or packed. Hashes and identifiers hardly ever do.
@@ -772,41 +795,45 @@ def _binary(text: _Text) -> list[Hit]:
 
 
 _MORSE_RUN: Final = _re2(rb"[.\-_*]{1,7}(?:[ /|\n\r]{1,5}[.\-_*]{1,7}){4,}")
-_MORSE_SIGN: Final = re.compile(rb"[.*_-]+")
+_MORSE_LINES: Final = bytes(
+    ord(".") if char in b".*" else ord("-") if char in b"-_" else ord(" ") for char in range(256)
+)
+_IN_MORSE: Final = _members(b".*-_")
 _MORSE_SIGNS: Final = (
     ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
     "----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----. .-.-.- --..-- ..--.. .----. -....- -..-. .--.-. "
     "---... -.-.-- .-..-. -.-.-. -...- .-.-. -.--. -.--.-"
 )
-_MORSE: Final = dict(zip(_MORSE_SIGNS.split(), b"abcdefghijklmnopqrstuvwxyz0123456789.,?'-/@:!\";=+()", strict=True))
+_MORSE: Final = dict(
+    zip(_MORSE_SIGNS.encode("ascii").split(), b"abcdefghijklmnopqrstuvwxyz0123456789.,?'-/@:!\";=+()", strict=True)
+)
 
 
 def _morse(text: _Text) -> list[Hit]:
     data = text.data
     hits = []
     for start, end in text.pieces(_MORSE_RUN):
-        plain = bytearray()
-        starts: list[int] = []
-        ends: list[int] = []
-        unknown = 0
-        behind = start
-        for sign in _MORSE_SIGN.finditer(data, start, end):
-            first, last = sign.span()
-            letter = _MORSE.get(sign.group().replace(b"*", b".").replace(b"_", b"-").decode("ascii"))
-            if letter is None:
-                unknown += 1
-                continue
-            gap = data[behind:first]
-            if plain and (len(gap) > 1 or gap.strip(b" ")):
-                plain.append(0x20)
-                starts.append(behind)
-                ends.append(first)
-            plain.append(letter)
-            starts.append(first)
-            ends.append(last)
-            behind = last
-        if unknown * 8 <= len(plain) and len(set(plain)) > 3:
-            hits.append(Hit(start, end, bytes(plain), (starts, ends)))
+        signs = data[start:end].translate(_MORSE_LINES).split()
+        letters = [_MORSE.get(sign, 0) for sign in signs]
+        known = len(letters) - letters.count(0)
+        if len(set(letters)) <= 3:
+            continue
+        firsts, lasts = _runs_of(_IN_MORSE, data, start, end)
+        codes = np.array(letters, np.uint8)
+        if known < len(letters):
+            firsts, lasts, codes = firsts[codes > 0], lasts[codes > 0], codes[codes > 0]
+        # more than one space, or a stroke, parts words
+        apart = np.flatnonzero((firsts[1:] - lasts[:-1] > 1) | (np.frombuffer(data, np.uint8)[lasts[:-1]] != 0x20))
+        spaces = apart + np.arange(len(apart)) + 1
+        size = known + len(apart)
+        written = np.ones(size, np.bool_)
+        written[spaces] = False
+        plain = np.full(size, 0x20, np.uint8)
+        starts, ends = np.empty(size, np.int32), np.empty(size, np.int32)
+        plain[written], starts[written], ends[written] = codes, firsts, lasts
+        starts[spaces], ends[spaces] = lasts[apart], firsts[apart + 1]
+        if (len(letters) - known) * 8 <= size and len(set(plain.tobytes())) > 3:
+            hits.append(Hit(start, end, plain.tobytes(), (starts, ends)))
     return hits
 
 
@@ -956,24 +983,46 @@ _NO_LETTER: Final = rb"[^A-Za-z0-9@$!\x80-\xff\x00]"
 # a gap has up to six bytes
 _SPACED_RUN: Final = _re2(b"(?:^|N)L(?:N{1,6}L){4,}".replace(b"N", _NO_LETTER).replace(b"L", _LETTER))
 _NO_LETTERS: Final = bytes(set(range(0xC0)) - set(_LOWER + _UPPER))
+_NOT_SPACED: Final = bytes(set(range(0x80)) - set(_LOWER + _UPPER + _DIGITS + b"@$!"))
+_IN_SPACED: Final = _members(_LOWER + _UPPER + _DIGITS + b"@$!")
+_SIGNS: Final = bytes(range(0x41))
+_SMALL: Final = bytes.maketrans(_UPPER, _LOWER)
 _SPACED_LETTER: Final = re.compile(rb"[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3}")
 
 
 def _isolated(text: _Text) -> Iterator[list[tuple[int, int]]]:
-    """Runs of five and more letters that each stand alone: where they begin and end."""
+    """Runs of five and more letters that each stand alone, and are no numbers: where they begin and end."""
     data = text.data
     for start, end in text.pieces(_SPACED_RUN):
-        if len(data[start:end].translate(None, _NO_LETTERS)) < 3:
+        run = data[start:end]
+        if len(run.translate(None, _NO_LETTERS)) < 3:
             continue  # numbers
-        everything = [letter.span() for letter in _SPACED_LETTER.finditer(data, start, end)]
         # the last may be the first of a word
-        if end < len(data) and (data[end] >= 0x80 or data[end : end + 1].isalnum() or data[end] in b"@$!"):
+        glued = end < len(data) and (_OF_WORDS[data[end]] or data[end] in b"@$!")
+        if run.isascii():
+            letters = run.translate(None, _NOT_SPACED)
+            if len(letters) <= _LETTERS_CUT and not _says_something(letters[:-1] if glued else letters):
+                continue
+            begins = np.flatnonzero(_IN_SPACED[np.frombuffer(run, np.uint8)]) + start
+            everything = list(zip(begins.tolist(), (begins + 1).tolist(), strict=True))
+        else:
+            everything = [letter.span() for letter in _SPACED_LETTER.finditer(data, start, end)]
+        if glued:
             everything.pop()
         # a very long run in parts, as each is cut into words for itself
         for first in range(0, len(everything), _LETTERS_CUT):
             places = everything[first : first + _LETTERS_CUT]
-            if len(places) >= 4:
+            if len(places) >= 4 and _says_something(b"".join([data[begin:finish] for begin, finish in places])):
                 yield places
+
+
+def _says_something(letters: bytes) -> bool:
+    """Whether there are several different letters, and more of them than digits and signs."""
+    told = letters.translate(_SMALL, _SIGNS)
+    if letters.isascii():
+        return len(told) * 2 >= len(letters) and len(set(told)) >= 4
+    told_letters = told.decode("utf-8", "surrogateescape")
+    return len(told_letters) >= len(letters) - len(told) and len(set(told_letters)) >= 4
 
 
 def _spaced(text: _Text) -> list[Hit]:
@@ -984,27 +1033,23 @@ def _spaced(text: _Text) -> list[Hit]:
     for places in _isolated(text):
         if len(places) < 6 and not _is_known(data, places):
             continue
-        signs = sum(data[first] < 0x41 for first, _ in places)
-        if (
-            signs * 2 > len(places)
-            or len({data[first:last].lower() for first, last in places if data[first] >= 0x41}) < 4
-        ):
-            continue
         gaps = [data[left[1] : right[0]] for left, right in pairwise(places)]
         usual, often = Counter(gaps).most_common(1)[0]
         if often * 2 < len(gaps):
             continue  # a formula
-        words: list[list[tuple[int, int]]] = [[places[0]]]
+        words: list[list[tuple[int, int]]] = []
         wider = False
-        for gap, place in zip(gaps, places[1:], strict=True):
-            if gap != usual:
-                sign = gap.strip()
-                wider = wider or not sign or sign == usual.strip()
-                if len(sign) == 1 and sign in b".,;:!?" and sign not in usual:
-                    at = place[0] - len(gap) + gap.index(sign)
-                    words[-1].append((at, at + 1))
-                words.append([])
-            words[-1].append(place)
+        behind = 0
+        for index in [index for index, gap in enumerate(gaps, 1) if gap != usual]:
+            gap, word = gaps[index - 1], places[behind:index]
+            sign = gap.strip()
+            wider = wider or not sign or sign == usual.strip()
+            if len(sign) == 1 and sign in b".,;:!?" and sign not in usual:
+                at = places[index][0] - len(gap) + gap.index(sign)
+                word.append((at, at + 1))
+            words.append(word)
+            behind = index
+        words.append(places[behind:])
         if not wider:
             # nothing parts words but signs, if at all
             whole, words = words, []
@@ -1036,24 +1081,31 @@ def _is_known(data: bytes, word: Sequence[tuple[int, int]]) -> bool:
     return len(letters) >= 4 and letters.isascii() and letters.decode("ascii").lower() in KNOWN
 
 
+_OF_WORDS: Final = tuple(char >= 0x80 or chr(char).isalnum() for char in range(256))
+
+
 def _word_byte(char: int) -> bool:
-    return char >= 0x80 or chr(char).isalnum()
+    return _OF_WORDS[char]
 
 
 def _word_hit(data: bytes, words: Sequence[Sequence[tuple[int, int]]]) -> Hit:
-    plain = bytearray()
-    starts: list[int] = []
-    ends: list[int] = []
-    for word in words:
-        if plain:
-            plain.append(0x20)
-            starts.append(ends[-1])
-            ends.append(max(word[0][0], ends[-1]))
-        for first, last in word:
-            plain += data[first:last]
-            starts += [first] * (last - first)
-            ends += [last] * (last - first)
-    return Hit(words[0][0][0], words[-1][-1][1], bytes(plain), (starts, ends))
+    plain = b" ".join([b"".join([data[first:last] for first, last in word]) for word in words])
+    places = np.array([place for word in words for place in word], np.int32)
+    begins, finishes = places[:, 0], places[:, 1]
+    sizes = finishes - begins
+    firsts = np.cumsum([len(word) for word in words])[:-1]
+    spaces = np.cumsum(sizes)[firsts - 1]
+    before = finishes[firsts - 1]
+    starts = np.insert(np.repeat(begins, sizes), spaces, before)
+    ends = np.insert(np.repeat(finishes, sizes), spaces, np.maximum(begins[firsts], before))
+    return Hit(int(begins[0]), int(finishes[-1]), plain, (starts, ends))
+
+
+_LENGTHS: Final = {
+    beginning: sorted({len(word) for word in KNOWN if word[:2] == beginning}, reverse=True)
+    for beginning in {word[:2] for word in KNOWN}
+}
+"""Of the first two letters of known words, how long such words are."""
 
 
 def _segmented(letters: str) -> list[int]:
@@ -1061,14 +1113,18 @@ def _segmented(letters: str) -> list[int]:
     size = len(letters)
     best = [0.0] * (size + 1)  # cost of the letters up to here
     length = [1] * (size + 1)
+    words: list[list[int]] = [[] for _ in range(size + 1)]  # where those begin that end here, the longest first
+    for start in range(size):
+        for long in (*_LENGTHS.get(letters[start : start + 2], ()), 1):
+            if letters[start : start + long] in KNOWN and start + long <= size:
+                words[start + long].append(start)
     for end in range(1, size + 1):
         best[end] = best[end - 1] + 4.0
         length[end] = 1
-        for start in range(max(end - LONGEST, 0), end):
-            if letters[start:end] in KNOWN:
-                cost = best[start] + 1.0
-                if cost < best[end]:
-                    best[end], length[end] = cost, end - start
+        for start in words[end]:
+            cost = best[start] + 1.0
+            if cost < best[end]:
+                best[end], length[end] = cost, end - start
     lengths: list[int] = []
     end = size
     loose = 0
@@ -1222,8 +1278,8 @@ def _emphasis(text: _Text) -> list[Hit]:
     hits: list[Hit] = []
     inside = False
     for start, end in text.found(_EMPHASISED, data):
-        left = start > 0 and _word_byte(data[start - 1])
-        right = end < len(data) and _word_byte(data[end])
+        left = start > 0 and _OF_WORDS[data[start - 1]]
+        right = end < len(data) and _OF_WORDS[data[end]]
         inside = inside or (left and right and data[start] != 0x5F)
         if left or right:
             hits.append(Hit(start, end, b""))
@@ -1404,18 +1460,10 @@ def _flipped(data: bytes, start: int, end: int) -> Hit:
     return Hit(start, end, plain, (first, first + np.repeat(sizes, sizes).astype(np.int32)))
 
 
-def _words_of(data: bytes, start: int, end: int) -> tuple[Places, Places]:
-    """Where the words of a part of a text begin and end."""
-    inside = np.zeros(end - start + 2, np.bool_)
-    inside[1:-1] = _IN_WORD[np.frombuffer(data, np.uint8, end - start, start)]
-    edges = np.flatnonzero(inside[1:] != inside[:-1]) + start
-    return edges[::2], edges[1::2]
-
-
 def _each_reversed(text: _Text) -> list[Hit]:
     """Each word reversed: words that are read together are one hit."""
     data = text.data
-    words = [_words_of(data, *region) for region in _regions(data, _told(text, _BACKWARDS))]
+    words = [_runs_of(_IN_WORD, data, *region) for region in _regions(data, _told(text, _BACKWARDS))]
     if not words:
         return []
     starts = np.concatenate([begins for begins, _ in words])
@@ -1457,7 +1505,7 @@ def _reordered(text: _Text) -> list[Hit]:
     array = np.frombuffer(text.data, np.uint8)
     told = [hit for hit in _told(text, _UNORDERED_PAIRS) if not _word_byte((text.data[hit[0] - 1 : hit[0]] or b" ")[0])]
     for start, end in _regions(text.data, told, 512):
-        begins, finishes = _words_of(text.data, start, end)
+        begins, finishes = _runs_of(_IN_WORD, text.data, start, end)
         begins, finishes = begins[::-1], finishes[::-1]
         sizes = finishes - begins + 1  # with a space before each
         where = _gathered(begins - 1, sizes)

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .decode import Budget, Decoded, Hit, is_text, read
+from .decode import Budget, Decoded, Hit, Places, is_text, read
 from .fold import Codes, codes_of
 
 # Inside a character class: controls, soft hyphens, zero-width characters, directions and fillers.
@@ -71,6 +71,11 @@ _LATIN, _OTHER, _TAG, _UNSEEN, _LEAD, _TAIL, _FLIP, _TWIN, _MARK = (1 << bit for
 _SELECTOR, _OVERRIDE, _SOFT, _INNER, _MANY, _LETTER = (1 << bit for bit in range(9, 15))
 
 
+# but letters, of which whole texts are made, and what stands behind the beginnings of mojibake
+_ODD: Final = _TAG | _UNSEEN | _LEAD | _FLIP | _TWIN | _MARK | _SELECTOR | _OVERRIDE | _SOFT | _INNER | _MANY
+_NOWHERE: Final = np.zeros(0, np.intp)
+
+
 def _kinds() -> NDArray[np.uint16]:
     table = np.zeros(0x110000, np.uint16)
     for kind, members in (
@@ -115,24 +120,30 @@ _STRIKES: Final = _table("\u0334-\u0338\u0488\u0489\u20d0-\u20e1\u20e4-\u20ff")
 Runs: TypeAlias = list[tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Look:
     """What kinds of characters a text has, and where those are that nobody sees; the first `_COUNTED` of each.
 
     `mixed`: how often a Latin letter stands beside a Greek or Cyrillic one. `mojibake`: whether bytes may have been
-    read in the wrong encoding.
+    read in the wrong encoding. `odd`: where characters of any kind are that most texts have few of.
     """
 
     text: str
     codes: Codes
     kinds: NDArray[np.uint16]
     every: int
+    odd: Places
     mixed: int = 0
     mojibake: bool = False
     tags: Runs = field(default_factory=list)
     selectors: Runs = field(default_factory=list)
     overrides: Runs = field(default_factory=list)
     within: Runs = field(default_factory=list)
+
+    def where(self, kind: int) -> Places:
+        """The places of an odd kind."""
+        places: Places = self.odd[(self.kinds[self.odd] & kind) != 0]
+        return places
 
 
 def look(text: str) -> Look | None:
@@ -142,39 +153,46 @@ def look(text: str) -> Look | None:
     codes = codes_of(text)
     kinds = _KINDS[codes]
     every = int(np.bitwise_or.reduce(kinds))
-    return Look(
-        text,
-        codes,
-        kinds,
-        every,
-        _beside(kinds, _OTHER, _LATIN, -1) + _beside(kinds, _OTHER, _LATIN, 1)
-        if every & _LATIN and every & _OTHER
-        else 0,
-        bool(every & _LEAD and every & _TAIL and _beside(kinds, _LEAD, _TAIL, 1)),
-        _tag_runs(text, kinds) if every & _TAG else [],
-        _runs(kinds, _SELECTOR, _LONG_SELECTORS)[:_COUNTED] if every & _SELECTOR else [],
-        [(at, at + 1) for at in np.flatnonzero(kinds & _OVERRIDE)[:_COUNTED].tolist()] if every & _OVERRIDE else [],
-        _zero_width(text, kinds, every) if every & (_INNER | _MANY) else [],
-    )
+    odd = _where(kinds, _ODD) if every & _ODD else _NOWHERE
+    seen = Look(text, codes, kinds, every, odd)
+    if every & _LATIN and every & _OTHER:
+        letters = _where(kinds, _OTHER)
+        seen.mixed = sum(_beside(kinds, letters, _LATIN, side) for side in (-1, 1))
+    if every & _LEAD and every & _TAIL:
+        seen.mojibake = bool(_beside(kinds, seen.where(_LEAD), _TAIL, 1))
+    if every & _TAG:
+        seen.tags = _tag_runs(seen)
+    if every & _SELECTOR:
+        seen.selectors = _runs(seen.where(_SELECTOR), _LONG_SELECTORS)
+    if every & _OVERRIDE:
+        seen.overrides = [(at, at + 1) for at in seen.where(_OVERRIDE)[:_COUNTED].tolist()]
+    if every & (_INNER | _MANY):
+        seen.within = _zero_width(seen)
+    return seen
 
 
-def _beside(kinds: NDArray[np.uint16], kind: int, other: int, side: int) -> int:
-    """How many characters of one kind have one of another before (-1) or behind (1) them."""
-    at = np.flatnonzero(kinds & kind) + side
+def _where(kinds: NDArray[np.uint16], kind: int) -> Places:
+    places: Places = np.flatnonzero((kinds & kind) != 0)
+    return places
+
+
+def _beside(kinds: NDArray[np.uint16], at: Places, other: int, side: int) -> int:
+    """How many places have a character of a kind before (-1) or behind (1) them."""
+    at = at + side
     if at.size and (at[0] < 0 or at[-1] >= len(kinds)):
         at = at[(at >= 0) & (at < len(kinds))]
     return int(np.count_nonzero(kinds[at] & other))
 
 
-def _ends(at: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _ends(at: Places) -> tuple[Places, Places]:
     """Where runs of neighbouring places begin and end."""
     breaks = np.flatnonzero(at[1:] - at[:-1] > 1)
     return at[np.concatenate(([0], breaks + 1))], at[np.concatenate((breaks, [len(at) - 1]))] + 1
 
 
-def _runs(kinds: NDArray[np.uint16], kind: int, least: int = 1) -> Runs:
-    """The runs of characters of a kind that are there."""
-    starts, ends = _ends(np.flatnonzero(kinds & kind))
+def _runs(at: Places, least: int = 1) -> Runs:
+    """The runs of neighbouring places, of which there are some."""
+    starts, ends = _ends(at)
     if least > 1:
         long = ends - starts >= least
         starts, ends = starts[long], ends[long]
@@ -186,7 +204,7 @@ def parted(seen: Look) -> str | None:
     if not seen.every & _UNSEEN or not _parts(seen):
         return None
     codes = seen.codes.copy()
-    codes[seen.kinds & _UNSEEN != 0] = 0x20
+    codes[seen.where(_UNSEEN)] = 0x20
     return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
 
@@ -195,7 +213,7 @@ def _parts(seen: Look) -> bool:
     if _JOINER in seen.text:
         return _PARTING.search(seen.text) is not None
     kinds, last = seen.kinds, len(seen.kinds) - 1
-    unseen = np.flatnonzero(kinds & _UNSEEN)
+    unseen = seen.where(_UNSEEN)
     starts, ends = _ends(unseen)
     if np.any((starts > 0) & (ends <= last) & (kinds[starts - 1] & kinds[np.minimum(ends, last)] & _LETTER != 0)):
         return True
@@ -233,7 +251,7 @@ def signals_of(looks: Sequence[Look | None]) -> Mapping[str, int]:
 
 def _odd_marks(seen: Look) -> int:
     """Marks on marks, and those that strike letters out."""
-    starts, ends = _ends(np.flatnonzero(seen.kinds & _MARK))
+    starts, ends = _ends(seen.where(_MARK))
     alone = seen.codes[starts[ends - starts == 1]]
     return min(int(np.count_nonzero(ends - starts > 1) + np.count_nonzero(_STRIKES[alone])), _COUNTED)
 
@@ -264,32 +282,33 @@ def merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _tag_runs(text: str, kinds: NDArray[np.uint16]) -> Runs:
+def _tag_runs(seen: Look) -> Runs:
     """Tags, but for those of the flags of England, Scotland and Wales."""
     return [
         (start, end)
-        for start, end in _runs(kinds, _TAG)
-        if not (start and text[start - 1] == "\U0001f3f4" and end - start <= 7)
+        for start, end in _runs(seen.where(_TAG))
+        if not (start and seen.text[start - 1] == "\U0001f3f4" and end - start <= 7)
     ]
 
 
-def _zero_width(text: str, kinds: NDArray[np.uint16], every: int) -> Runs:
+def _zero_width(seen: Look) -> Runs:
     """What has no use where it is: within words, many of them, and all soft hyphens of a word but the first."""
     found: Runs = []
-    if every & _INNER:
-        if _JOINER in text:
-            found += (run.span() for run in islice(_WITHIN.finditer(text), _COUNTED))
+    kinds = seen.kinds
+    if seen.every & _INNER:
+        if _JOINER in seen.text:
+            found += (run.span() for run in islice(_WITHIN.finditer(seen.text), _COUNTED))
         else:
-            starts, ends = _ends(np.flatnonzero(kinds & _INNER))
+            starts, ends = _ends(seen.where(_INNER))
             last = len(kinds) - 1
             inside = (starts > 0) & (ends <= last) & (kinds[starts - 1] & kinds[np.minimum(ends, last)] & _LETTER != 0)
             found += zip(starts[inside][:_COUNTED].tolist(), ends[inside][:_COUNTED].tolist(), strict=True)
-    many = _runs(kinds, _MANY, _LONG_UNSEEN)
-    if many and any(end - start <= _ENOUGH_UNSEEN for start, end in many) and _RIGHT_TO_LEFT.search(text):
+    many = _runs(seen.where(_MANY), _LONG_UNSEEN)
+    if many and any(end - start <= _ENOUGH_UNSEEN for start, end in many) and _RIGHT_TO_LEFT.search(seen.text):
         many = [(start, end) for start, end in many if end - start > _ENOUGH_UNSEEN]
     found += many
-    if every & _SOFT:
-        soft = np.flatnonzero(kinds & _SOFT)
+    if seen.every & _SOFT:
+        soft = seen.where(_SOFT)
         soft = soft[soft >= 3]
         again = (kinds[soft - 1] & kinds[soft - 3] & _LATIN != 0) & (kinds[soft - 2] & _SOFT != 0)
         found += ((at, at + 1) for at in soft[again][:_COUNTED].tolist())
@@ -401,13 +420,14 @@ def _mojibake(seen: Look) -> list[tuple[int, int, str]]:
 
 
 def _upside_down(seen: Look) -> list[tuple[int, int, str]]:
-    if np.count_nonzero(seen.kinds & _FLIP) < 4:
+    places = seen.where(_FLIP)
+    if len(places) < 4:
         return []
     text = seen.text
     hits = []
     behind = -1
     total = 0
-    for start in np.flatnonzero(seen.kinds & _FLIP)[:_TURNED_READ].tolist():
+    for start in places[:_TURNED_READ].tolist():
         if start < behind:
             continue
         first = max(text.rfind("\n", 0, start) + 1, start - 2048, behind, 0)
@@ -431,7 +451,7 @@ def _look_alikes(seen: Look) -> list[tuple[int, int, str]]:
         return []
     hits = []
     behind = -1
-    for start in np.flatnonzero(seen.kinds & _TWIN)[:_COUNTED].tolist():
+    for start in seen.where(_TWIN)[:_COUNTED].tolist():
         if start < behind:
             continue
         # a word is short: what is longer is read in parts

@@ -196,9 +196,6 @@ class _Mapped:
 
     def places(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         starts, ends = self.starts[start:end], self.ends[start:end]
-        if len(starts) and (first := int(starts.min())) >= 0:  # no wall, as nearly always
-            yield from self.parent.places(first, int(ends.max()))
-            return
         kept = np.flatnonzero(starts >= 0)
         if not kept.size:
             return
