@@ -52,7 +52,6 @@ _PENALTY: Final = 1e-5
 _ATTACK_SHARE: Final = 0.5  # of the weight of honest texts, what all attacks together have
 _ROUND_ONE, _ROUND_TWO = 26, 14  # steps of L-BFGS
 _NEAR_BEST: Final = 0.5  # logits below the best window of an attack
-_OWN_SHARE: Final = 1.5  # of the weight that another source of its size has: it holds the contrasts that others lack
 _FOLDS: Final = 6
 # Honest texts of unseen sources that the model alone may score 50 and 70 or more: the macro average over sources,
 # and the worst source. Rules add theirs.
@@ -265,14 +264,6 @@ def bundled_corpus() -> list[Row]:
                 )
             )
     return rows
-
-
-def _weight(row: Row, size: int) -> float:
-    """The weight of a row of a source that has so many of its label."""
-    if (row.source, row.attack) in NOISY:
-        return 0.0
-    share: float = size**-0.5
-    return share * _OWN_SHARE if row.source.startswith(OWN) else share
 
 
 def _sampled(rows: Iterable[Row]) -> list[Row]:
