@@ -20,7 +20,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -32,9 +32,8 @@ from .features import Vocabulary
 from .matcher import HAS_HYPERSCAN, HyperscanSet, PlaceFinder, first_places, place_finder
 from .pack import SHORTEST_STEM, PackError, Rule, RulePacks, commonness, load_packs, packs_digest
 from .phrase import ANY, Atom, Node, PatternError, atoms, endless, expression, rarest, reach, requirements
-from .reading import Glossary, Reading
-from .shape import reach as shape_reach
-from .shape import rewrite
+from .reading import Glossary, Numbers, Reading
+from .shape import longest_match, rewrite
 from .sieve import Sieve, Stretches, Wanted
 
 Backend: TypeAlias = Literal["auto", "hyperscan", "re2"]
@@ -51,7 +50,7 @@ MAX_PLACES: Final = 2048
 ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 """What may be base64 of 18 bytes or more."""
 
-_FORMAT: Final = 4  # of what `compiled` writes; goes up with every change of it or of what patterns become
+_FORMAT: Final = 5  # of what `compiled` writes; goes up with every change of it or of what patterns become
 _MAGIC: Final = b"KALGUARD-RULES\n"
 _WALL_WORD: Final = 0  # numbers of words
 _UNKNOWN: Final = 1
@@ -62,10 +61,11 @@ _MAX_WORDS: Final = 0xFFFF
 # with classes of bytes, so their automata grow into one another. Shapes begin with literals, and do not. Texts hold the
 # words that one phrase requires more seldom than those of one of several: each has a database of its own.
 _SHAPES_TOGETHER: Final = 128
-# Shapes whose matches are shorter than `_NEAR` bytes are looked for part by part in long texts. So google-re2, which is
-# slower than Hyperscan, reads only the parts that hold one.
+# Long strings are looked through part by part: if there are walls in them, or if no match is longer than `_NEAR` bytes.
+# So google-re2, which is slower than Hyperscan, reads only the parts that hold a match.
 _NEAR: Final = 512
-_PART: Final = 1 << 14
+_PART: Final = 1 << 12
+_Parts: TypeAlias = list[tuple[int, int]]  # of a string, in order and apart
 _UNFIT: Final[tuple[type[Exception], ...]] = (
     *matcher.HYPERSCAN_ERRORS,
     StopIteration,
@@ -93,6 +93,7 @@ class _Book(msgspec.Struct, frozen=True):
     needs: list[list[list[list[int]]]]  # of each rule, its requirements; bytes for atoms (`phrase.requirements`)
     reaches: list[int]  # of each rule, in words; -1: without bound (`phrase.reach`)
     endless: list[int]  # bytes of words that rules repeat without end
+    far: list[int]  # of all patterns, those whose matches may be long
 
 
 class _Program(msgspec.Struct, frozen=True):
@@ -164,7 +165,7 @@ class Engine:
         found = _Found()
         lowered = data.lower()
         for number, parts in self._shapes.where(lowered):
-            self._shapes.find(number, lowered, found, parts=parts)
+            self._shapes.find(number, lowered, found, parts)
         self._match_phrases(reading if reading is not None else self.glossary().read(data), found)
         return found.ordered()
 
@@ -184,8 +185,9 @@ class Engine:
                     string = strings[book] = vocabulary.string(book, numbers)
             else:
                 string = vocabulary.string(book, stretches.of(numbers, _WALL_WORD))
-            if self._books[book].matches(number, string):
-                self._books[book].find(number, string, found, reading, stretches)
+            cuts = None if stretches is None else stretches.cuts(_PART)
+            for _, parts in self._books[book].where(string, number, cuts):
+                self._books[book].find(number, string, found, parts, reading, stretches)
 
     def _take(self, kept: _Compiled) -> None:
         try:
@@ -214,7 +216,11 @@ class Engine:
         ]
         self._shapes = ready(program.shapes, program.shape_patterns, groups)
         self._books = [
-            ready(book.rules, book.patterns, [_Group([number]) for number in range(len(book.rules))])
+            ready(
+                book.rules,
+                book.patterns,
+                [_Group([number], is_near=number not in book.far) for number in range(len(book.rules))],
+            )
             for book in program.books
         ]
         self._find_encoded = place_finder(rb"[A-Za-z0-9+/_-]{24}")
@@ -334,44 +340,36 @@ class _Matcher:
         """Each database, in the order in which they are taken back."""
         return [database.serialized() for _, database in self._sets]
 
-    def where(self, text: bytes) -> list[tuple[int, list[tuple[int, int]]]]:
-        """Indexes of rules that match, or may match, in order, and the parts of the text in which they do."""
-        everywhere = [(0, len(text))]
+    def where(self, text: bytes, group: int | None = None, cuts: list[int] | None = None) -> list[tuple[int, _Parts]]:
+        """Indexes of rules that match, or may match, in order, and the parts of the text in which they do.
+
+        `group`: the only one to look for. `cuts`: from the start of the text to its end, places that no match crosses.
+        """
         if not self._has_sets:
-            return [(number, everywhere) for number in range(len(self._rules))]
-        found: dict[int, list[tuple[int, int]]] = {}
-        for group, database in self._sets:
-            if not group.is_near or len(text) <= _PART:
-                found.update((group.numbers[number], everywhere) for number in database.which(text))
-                continue
-            for start in range(0, len(text), _PART):
-                # a match begins in this part; a byte more on either side, as that decides where words and lines end
-                end = min(start + _PART + _NEAR, len(text))
+            return [(number, [(0, len(text))]) for number in (range(len(self._rules)) if group is None else (group,))]
+        found: dict[int, _Parts] = {}
+        for some, database in self._sets if group is None else (self._sets[group],):
+            for start, end in _parts(len(text), some.is_near, cuts):
+                # a byte more on either side, as that decides where words and lines end
                 for number in database.which(text[max(start - 1, 0) : end + 1]):
-                    parts = found.setdefault(group.numbers[number], [])
+                    parts = found.setdefault(some.numbers[number], [])
                     first = parts.pop()[0] if parts and parts[-1][1] >= start else start
                     parts.append((first, end))
         return sorted(found.items())
-
-    def matches(self, number: int, text: bytes) -> bool:
-        """Whether a rule that has a database of its own matches."""
-        if self._has_sets:
-            return bool(self._sets[number][1].which(text))
-        return next(self._finder(number)(text), None) is not None
 
     def find(
         self,
         number: int,
         string: bytes,
         found: _Found,
+        parts: _Parts,
         reading: Reading | None = None,
         stretches: Stretches | None = None,
-        parts: Iterable[tuple[int, int]] | None = None,
     ) -> None:
         """All matches of a rule in a string: of bytes of a text, or of one byte for each word of a `reading`.
 
-        `stretches`: those of the words that the string is made of, if not of all. `parts`: of the string, if the others
-        hold no match.
+        `parts`: of the string, in which they all are. `stretches`: of the words that the string is made of, if it is
+        not of all.
         """
         rule, most = self._rules[number], found.most()
         places = first_places(self._finder(number), string, most, parts)
@@ -383,7 +381,7 @@ class _Matcher:
             words = np.array(places)
             if stretches is not None:
                 words = stretches.places(words)
-            first, last = starts.take(words[:, 0]), ends.take(words[:, 1] - 1)
+            first, last = starts[words[:, 0]], ends[words[:, 1] - 1]
             places = list(zip(first.tolist(), last.tolist(), strict=True))
             end = int(ends[-1])
         found.add(rule, places, most, end)
@@ -393,6 +391,15 @@ class _Matcher:
         if finder is None:  # two threads may both make it; they are alike
             finder = self._finders[number] = place_finder(self._patterns[number])
         return finder
+
+
+def _parts(size: int, is_near: bool, cuts: list[int] | None) -> Iterable[tuple[int, int]]:
+    """Parts of a string one of which holds all of a match."""
+    if cuts is not None:
+        return pairwise(cuts)
+    if is_near and size > _PART:
+        return [(start, min(start + _PART + _NEAR, size)) for start in range(0, size, _PART)]
+    return [(0, size)]
 
 
 def _tell_refused(rules: Sequence[Rule], patterns: Sequence[bytes]) -> None:
@@ -431,8 +438,13 @@ def _program(packs: RulePacks) -> _Program:
                     "make it several rules"
                 )
     books.extend(draft.closed() for draft in drafts.values())
-    far = [number for number, pattern in enumerate(patterns) if (shape_reach(pattern) or _NEAR + 1) > _NEAR]
-    return _Program(shapes, patterns, far, books)
+    return _Program(shapes, patterns, _far(patterns), books)
+
+
+def _far(patterns: Sequence[bytes]) -> list[int]:
+    """The indexes of those whose matches may be long."""
+    reaches = enumerate(map(longest_match, patterns))
+    return [number for number, most in reaches if most is None or most > _NEAR]
 
 
 class _Draft:
@@ -486,13 +498,15 @@ class _Draft:
         repeated = sorted(
             {byte for phrase in self._phrases for atom in endless(phrase) for byte in bytes_of[atom.name]}
         )
+        patterns = [expression(phrase, written) for phrase in self._phrases]
         return _Book(
             self._numbers,
-            [expression(phrase, written) for phrase in self._phrases],
+            patterns,
             {word: byte_of[kind] for word, kind in kinds.items()},
             [needs(phrase) for phrase in self._phrases],
             [-1 if (most := reach(phrase)) is None else most for phrase in self._phrases],
             repeated,
+            _far(patterns),
         )
 
 
@@ -598,6 +612,6 @@ class _Vocabulary:
             return _UNKNOWN
         return number
 
-    def string(self, book: int, numbers: NDArray[np.uint16]) -> bytes:
+    def string(self, book: int, numbers: Numbers) -> bytes:
         """The text in the bytes of a book."""
         return self._tables[book].take(numbers).tobytes()

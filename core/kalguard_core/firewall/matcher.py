@@ -111,10 +111,6 @@ def _collect(pattern: int, _start: int, _end: int, _flags: int, found: list[int]
     found.append(pattern)
 
 
-def first_places(
-    find: PlaceFinder, data: bytes, most: int, parts: Iterable[tuple[int, int]] | None = None
-) -> list[tuple[int, int]]:
-    """The first places, at most so many. `parts`: where they are, if that is known, in order and apart."""
-    if parts is None:
-        return list(islice(find(data), most))
+def first_places(find: PlaceFinder, data: bytes, most: int, parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The first places in some parts of a text, which are in order and apart; at most so many."""
     return list(islice(chain.from_iterable(find(data, *part) for part in parts), most))

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from .phrase import TO_WORDS
 
 Entries: TypeAlias = NDArray[np.int64]
+Numbers: TypeAlias = NDArray[np.int64]
+"""Of words; wide enough for numpy to look up what they stand for without a copy."""
 Places: TypeAlias = NDArray[np.int64]
 
 MIXED: Final = 1 << 38
@@ -45,9 +47,9 @@ class Reading:
         self.mixed = mixed
 
     @cached_property
-    def numbers(self) -> NDArray[np.uint16]:
+    def numbers(self) -> Numbers:
         """What each word is to the rules."""
-        return (self.entries >> _MODEL_BITS).astype(np.uint16)
+        return self.entries >> _MODEL_BITS
 
     def without_blanks(self, data: bytes) -> Reading:
         """The words that are left in `data`: this text with blanks for some of its words, each of them whole."""

@@ -96,8 +96,8 @@ def rewrite(pattern: str) -> bytes:
     return b"".join(written)
 
 
-def reach(pattern: bytes) -> int | None:
-    """The most bytes of a match of a rewritten pattern, or more; None: there is no bound."""
+def longest_match(pattern: bytes) -> int | None:
+    """The most bytes of a match of a rewritten pattern or of a phrase written out; None: there is no bound."""
     outside: list[tuple[float, float]] = []
     longest = here = last = 0.0  # of the choices so far, of this one up to its last part, and of that part
     for nothing, mark, repeated, least, comma, most in _TOKEN.findall(pattern):

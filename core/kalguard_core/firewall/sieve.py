@@ -19,7 +19,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers: TypeAlias = NDArray[np.uint16]
+from .reading import Numbers
+
 Indexes: TypeAlias = NDArray[np.intp]
 Flags: TypeAlias = NDArray[np.bool_]
 
@@ -29,7 +30,7 @@ WINDOW: Final = 24
 _CLAUSES: Final = 4  # of a requirement that are looked at, the rarest
 _WHOLE: Final = 640  # words of a text that is sieved as a whole
 _PIECE: Final = 8192  # words whose clauses are collected at once
-_TOGETHER: Final = 2048  # windows that are sieved at once
+_TOGETHER: Final = 512  # windows that are sieved at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +48,23 @@ class Stretches:
     """Parts of a text, by their words: in order, not overlapping. They are read as one string, with walls between."""
 
     def __init__(self, starts: Indexes, ends: Indexes) -> None:
-        span = int(ends[-1] - starts[0])
-        if len(starts) > 1 and 2 * int((ends - starts).sum()) > span:
-            # reading all of it once costs less than gathering so much
-            starts, ends = starts[:1], ends[-1:]
         self._starts, self._ends = starts, ends
         sizes = ends - starts + 1  # with a wall
         self._offsets = np.cumsum(sizes) - sizes
 
     def of(self, numbers: Numbers, wall: int) -> Numbers:
         """The words of all stretches, and walls."""
-        if len(self._starts) == 1:
-            return numbers[self._starts[0] : self._ends[0]]
         last = self._offsets + (self._ends - self._starts)
         here = np.arange(int(last[-1]) + 1) + np.repeat(self._starts - self._offsets, self._ends - self._starts + 1)
         words: Numbers = numbers.take(here, mode="clip")
         words[last] = wall
         return words
+
+    def cuts(self, size: int) -> list[int]:
+        """Where stretches begin in that string, about so many words apart, and where it ends."""
+        end = int(self._offsets[-1] + self._ends[-1] - self._starts[-1])
+        after = np.searchsorted(self._offsets, np.arange(0, int(self._offsets[-1]) + 1, size))
+        return [*np.unique(self._offsets.take(after)).tolist(), end]
 
     def places(self, words: Indexes) -> Indexes:
         """(start, end) in the text of places (start, end) in the words of all stretches."""
@@ -122,8 +123,8 @@ class Sieve:
         for phrase in sorted(far | near.keys()):
             yield phrase, near.get(phrase)
 
-    def _near(self, numbers: Numbers, present: Indexes, rows: Indexes) -> dict[int, Stretches]:
-        """Where the clauses of a row are near each other. `present`: the numbers that there are."""
+    def _near(self, numbers: Numbers, present: Indexes, rows: Indexes) -> dict[int, Stretches | None]:
+        """Where the clauses of a row are near each other; None: in half of the text. `present`: of its words."""
         starts = np.flatnonzero(self._solid.take(numbers))[::WINDOW]
         if not len(starts):
             starts = np.zeros(1, np.intp)
@@ -142,21 +143,24 @@ class Sieve:
         for first in range(0, len(windows), _TOGETHER):
             some = windows[first : first + _TOGETHER]
             flags = np.unpackbits(some.view(np.uint8), axis=1, count=len(needed), bitorder="little")
-            columns = np.ascontiguousarray(flags.T)
+            columns = np.packbits(np.ascontiguousarray(flags.T), axis=1)
             met = columns.take(where[:, 0], axis=0)
             for clause in range(1, _CLAUSES):
                 met &= columns.take(where[:, clause], axis=0)
-            phrase, window = np.nonzero(np.bitwise_or.reduceat(met, firsts, axis=0))
-            hits.append((phrase, window + first))
+            met = np.bitwise_or.reduceat(met, firsts, axis=0)
+            hit = np.flatnonzero(np.unpackbits(met, axis=1, count=len(some)))
+            hits.append((hit // len(some), hit % len(some) + first))
         of_phrase, window = (np.concatenate(parts) for parts in zip(*hits, strict=True))
         order = np.argsort(of_phrase, kind="stable")
         cuts = np.searchsorted(of_phrase.take(order), np.arange(1, len(phrases)))
-        found: dict[int, Stretches] = {}
+        found: dict[int, Stretches | None] = {}
         for number, met_by in zip(phrases.tolist(), np.split(window.take(order), cuts), strict=True):
             if len(met_by):
                 breaks = np.flatnonzero(np.diff(met_by) > 1)
                 lows, highs = met_by[np.append(0, breaks + 1)], met_by[np.append(breaks, len(met_by) - 1)]
-                found[number] = Stretches(starts.take(lows), ends.take(highs))
+                first, last = starts.take(lows), ends.take(highs)
+                # reading all of the text once costs less than gathering half of it
+                found[number] = None if 2 * int((last - first).sum()) > len(numbers) else Stretches(first, last)
         return found
 
     def _narrowed(self, present: Indexes, needed: Indexes) -> NDArray[np.uint64]:
