@@ -23,6 +23,7 @@ from kalguard_core.firewall.engine import (
 )
 from kalguard_core.firewall.fold import fold_bytes
 from kalguard_core.firewall.pack import PackError, RulePacks, bundled_packs, load_packs, packs_digest
+from kalguard_core.firewall.shape import longest_match
 
 RULE = "title: T, category: override, severity: high, weight: 80, owasp: [], atlas: [], languages: [en]"
 
@@ -80,6 +81,45 @@ def test_both_backends_find_the_same_at_the_same_places(parts: list[str]) -> Non
 def test_any_bytes_are_read_alike_and_never_raise(data: bytes) -> None:
     hyperscan, re2 = _both()
     assert hyperscan.matches(data) == re2.matches(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(FRAGMENTS), st.sampled_from([" ", "\n", "the cat sat on the mat. "]), st.integers(0, 400)
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([16, 100, 1000, 5000]),
+)
+def test_a_long_text_is_read_part_by_part_as_it_is_read_whole(parts: list[tuple[str, str, int]], size: int) -> None:
+    hyperscan, re2 = _both()
+    data = b" ".join(fold_bytes(text + filler * times) for text, filler, times in parts)
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr("kalguard_core.firewall.engine._PART", size)
+        assert hyperscan.matches(data) == re2.matches(data)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "most"),
+    [
+        (b"abc", 3),
+        (b"^a?b{2,5}$", 6),
+        (rb"\bab{3}\b", 4),
+        (rb"(?:ab|cde){2}x", 7),
+        (rb"(?:\xc3\xa9){0,4}[^\x00\]a-z]", 9),
+        (rb"\[a\]\{2\}", 6),
+        (rb"(?:a(?:b|cd)?){3}", 9),
+        (b"a*", None),
+        (rb"(?:a|b+)c", None),
+        (rb"(?:ab){2,}", None),
+        (rb"(?:^|\b)*a", 1),
+    ],
+)
+def test_the_longest_match_of_a_pattern_is_known(pattern: bytes, most: int | None) -> None:
+    assert longest_match(pattern) == most
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

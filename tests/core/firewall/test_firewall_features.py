@@ -102,6 +102,10 @@ def test_the_wall_is_a_word_of_its_own() -> None:
         ("di rule", [0, 2]),
         ("忽略规则", [1, 0, 2, 0]),  # the longer string wins
         ("忽规则", [1, 2, 0]),
+        ("规规则则", [0, 2, 0, 0]),  # from left to right
+        ("ab忽 略cd", [0, 1, 0, 0]),  # a blank between letters means nothing
+        ("→规则→", [2, 0]),
+        ("规", [0]),
     ],
 )
 def test_words_name_concepts_in_any_language(text: str, expected: list[int]) -> None:
