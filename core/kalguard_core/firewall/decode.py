@@ -46,7 +46,8 @@ _HITS: Final = 1024  # pieces a decoder looks at; each costs microseconds, so th
 _NESTED: Final = 96 * 1024  # bytes of decoded text that are looked at again for what is encoded in them
 _IN_PLACE: Final = 32 * 1024  # bytes of one view that is read in its place: most of it is context
 _CONTEXT: Final = 160  # about two lines: what else belongs to the sentence
-_NUMBERS_READ: Final = 48 * 1024  # bytes of numbers, Morse and spaced letters in one text; a microsecond for each few
+_NUMBERS_READ: Final = 48 * 1024  # bytes of numbers and Morse in one text; a microsecond for each few
+_LETTERS_READ: Final = 16 * 1024  # bytes of spaced letters; more than a microsecond for each few
 _BLOBS: Final = 384  # texts in base64 that are read; nobody but an attacker writes as many
 _BLOB_READ: Final = 128 * 1024  # characters of one blob; longer ones are files
 _LETTERS_CUT: Final = 1024  # letters without gaps that are cut into words; each costs a dozen look-ups
@@ -171,10 +172,12 @@ class _Text:
             self.skipped.append((spans[-1][1], stop))
         return spans
 
-    def pieces(self, pattern: Any) -> Iterator[tuple[int, int]]:
-        """The same, as much of them as is worth taking apart number by number."""
-        left = _NUMBERS_READ
+    def pieces(self, pattern: Any, most: int = _NUMBERS_READ, letters: int = 0) -> Iterator[tuple[int, int]]:
+        """The same, as much of them as is worth taking apart number by number; of those with so many ASCII letters."""
+        left = most
         for start, end in self.found(pattern, self.data):
+            if letters and len(self.data[start:end].translate(None, _NO_LETTERS)) < letters:
+                continue
             if left <= 0:
                 self.skipped.append((start, len(self.data)))
                 return
@@ -629,25 +632,33 @@ def _pieced(data: bytes, known: Sequence[Hit], begin: int, finish: int) -> Itera
     block = next(taken)
     chain: list[tuple[int, int]] = []
     for word in islice(_BLOB_WORD.finditer(data, begin, finish), _HITS):
-        start, end = word.span()
-        if not word.group().strip(b"+/=-_"):
+        run = word.group()
+        if _is_plain_word(run):
+            if chain and run.strip(_JOINTS):
+                yield from _chain(data, chain)
+                chain = []
+            continue
+        if not run.strip(_JOINTS):
             continue  # what pieces are put together with
+        start, end = word.span()
         while block.end <= start and block.start < len(data):
             block = next(taken)
-        plain = _is_plain_word(word.group()) or (block.start < end and start < block.end)
-        near = bool(chain) and start - chain[-1][1] <= 6 and b"\0" not in data[chain[-1][1] : start]
-        if plain or not near:
+        known_already = block.start < end and start < block.end
+        if chain and (known_already or start - chain[-1][1] > 6 or b"\0" in data[chain[-1][1] : start]):
             yield from _chain(data, chain)
             chain = []
-        if not plain:
+        if not known_already:
             chain.append((start, end))
     yield from _chain(data, chain)
 
 
+_JOINTS: Final = b"+/=-_"
+
+
 def _is_plain_word(word: bytes) -> bool:
-    if word.isdigit() or len(word) < 3:
-        return True
-    return word.isalpha() and (word.islower() or word.isupper() or word[1:].islower())
+    if word.isalpha():
+        return word[1:].islower() or word.isupper() or len(word) < 3
+    return len(word) < 3 or word.isdigit()
 
 
 def _chain(data: bytes, chain: Sequence[tuple[int, int]]) -> Iterator[Hit]:
@@ -993,10 +1004,8 @@ _SPACED_LETTER: Final = re.compile(rb"[A-Za-z0-9@$!]|[\xc2-\xf4][\x80-\xbf]{1,3}
 def _isolated(text: _Text) -> Iterator[list[tuple[int, int]]]:
     """Runs of five and more letters that each stand alone, and are no numbers: where they begin and end."""
     data = text.data
-    for start, end in text.pieces(_SPACED_RUN):
+    for start, end in text.pieces(_SPACED_RUN, _LETTERS_READ, 3):
         run = data[start:end]
-        if len(run.translate(None, _NO_LETTERS)) < 3:
-            continue  # numbers
         # the last may be the first of a word
         glued = end < len(data) and (_OF_WORDS[data[end]] or data[end] in b"@$!")
         if run.isascii():
@@ -1090,15 +1099,17 @@ def _word_byte(char: int) -> bool:
 
 def _word_hit(data: bytes, words: Sequence[Sequence[tuple[int, int]]]) -> Hit:
     plain = b" ".join([b"".join([data[first:last] for first, last in word]) for word in words])
-    places = np.array([place for word in words for place in word], np.int32)
-    begins, finishes = places[:, 0], places[:, 1]
-    sizes = finishes - begins
-    firsts = np.cumsum([len(word) for word in words])[:-1]
-    spaces = np.cumsum(sizes)[firsts - 1]
-    before = finishes[firsts - 1]
-    starts = np.insert(np.repeat(begins, sizes), spaces, before)
-    ends = np.insert(np.repeat(finishes, sizes), spaces, np.maximum(begins[firsts], before))
-    return Hit(int(begins[0]), int(finishes[-1]), plain, (starts, ends))
+    places: list[tuple[int, int]] = []
+    for word in words:
+        if places:
+            behind = places[-1][1]
+            places.append((behind, max(word[0][0], behind)))
+        places += word
+    starts, ends = [first for first, _ in places], [last for _, last in places]
+    if len(plain) > len(places):
+        sizes = [size for word in words for size in (1, *(last - first for first, last in word))][1:]
+        starts, ends = np.repeat(starts, sizes).tolist(), np.repeat(ends, sizes).tolist()
+    return Hit(starts[0], ends[-1], plain, (starts, ends))
 
 
 _LENGTHS: Final = {
