@@ -6,7 +6,7 @@ Rules of this file:
   model's curve makes a risk of both. The risk is the higher one: a rule that blocks alone blocks, whatever the model
   thinks of the words around it, because those are the attacker's to choose.
 - Text about an attack is not an attack: a match that is quoted in a sentence, or stands near talk about attacks, weighs
-  less, never nothing. In data that others wrote, quotation marks excuse nothing: they are part of the format.
+  less, never nothing. In data that others wrote, quotation marks are part of the format, and excuse only a few words.
 - What was encoded has no honest reason to look like an attack: a match that only decoding shows weighs more.
 - System and developer text is the operator's, and often talks about attacks: the model does not read it, and rules
   that don't name these roles weigh little more than half, so that one of them neither blocks nor rewrites.
@@ -27,7 +27,7 @@ from .engine import FLOOD, Engine, Match
 from .learned import DATA, SHOWN, TRUSTED, Reader, Seen, Talk
 from .model import Model
 from .pack import Rule
-from .quotations import Quotations
+from .quotations import MENTION, Quotations
 from .reading import Reading
 from .redaction import MARKER, joined_markers, redacted, without
 from .views import View, Views, views
@@ -121,7 +121,7 @@ class Detector:
         quotations = Quotations(view.data)
         for match in matches:
             if not match.rule.discount:
-                quoted = quotations.hold(match.start) and quotations.hold(match.end - 1)
+                quoted = quotations.around(match.start, match.end)
                 findings.add(match, view, talk.discount(match.start, match.end), quoted, decoded=decoded)
         return talk, quotations, reading
 
@@ -180,15 +180,15 @@ class _Findings:
         self._weights: dict[tuple[str, int, int, int], int] = {}
         self._covered: dict[tuple[str, int], _Covered] = {}  # by rule and message
 
-    def add(self, match: Match, view: View, discount: int, quoted: bool, *, decoded: bool) -> None:
-        """A match in a view, if the rule counts in the text that it stands in."""
+    def add(self, match: Match, view: View, discount: int, quoted: int, *, decoded: bool) -> None:
+        """A match in a view, if the rule counts in the text that it stands in. `quoted`: bytes of its quotation."""
         rule = match.rule
         places = list(view.places(match.start, match.end))
         roles = {self.messages[place[0]].role for place in places}
         share = max((_share(rule, role) for role in roles), default=0)
         if not share:
             return
-        if quoted and not roles & DATA:
+        if quoted and (quoted <= MENTION or not roles & DATA):
             discount = max(discount, _QUOTED)
         weight = rule.weight * share * (100 - discount) // 10_000
         if decoded and not self._is_known(rule, places):

@@ -1,8 +1,8 @@
 """What the model sees in the views of a conversation: evidence in windows of words, and where it comes from.
 
 Rules of this file:
-- Text about an attack is not an attack: a window that is quoted in a sentence, or stands near talk about attacks, holds
-  less evidence. In data that others wrote nothing is excused: orders have no business there, however they are quoted.
+- Text about an attack is not an attack: words that are quoted, and windows near talk about attacks, hold less evidence.
+  In data that others wrote only what is quoted in a few words is excused: whole orders have no business there.
 - What was encoded has no honest reason to look like an attack: it is more evidence.
 - The model does not read what the operator wrote.
 - Whatever costs is done for all windows of a view at once, and only where there is enough evidence to be told of.
@@ -25,7 +25,7 @@ from .engine import Match
 from .features import WALL_WORD, Numbers, Words, split, word_bounds
 from .legible import legible
 from .model import STRIDE, WINDOW, Model
-from .quotations import Quotations
+from .quotations import MENTION, Quotations
 from .reading import Reading
 from .views import View
 
@@ -135,7 +135,7 @@ class Seen:
         self.most = int(self.evidence.max())
 
     def excuse(self, talk: Talk, quotations: Quotations) -> None:
-        """Take off evidence where it is quoted or talked about, at the worst windows of all that is no data of others.
+        """Take off evidence where it is quoted or talked about, at the worst windows.
 
         `quotations`: of the text of the view.
         """
@@ -143,11 +143,11 @@ class Seen:
             quotations = Quotations(self._data)
         if not talk and not quotations.are_any:
             return
-        doubtful = _worst(self._plain, (self._plain >= self._reader.least) & ~self._others)
+        doubtful = _worst(self.evidence, self.evidence >= self._reader.least)
         if not doubtful.size:
             return
         starts, ends = self._starts[doubtful], self._ends[doubtful]
-        quoted = self._quoted(starts, ends, quotations)
+        quoted = self._quoted(doubtful, quotations)
         if quoted is None and not talk:
             return
         evidence = self._plain[doubtful]
@@ -170,13 +170,15 @@ class Seen:
         added, _ = _rows(self._sums, starts, ends)
         return set(self._places(*_heaviest(added, starts, ends)))
 
-    def _quoted(self, starts: Numbers, ends: Numbers, quotations: Quotations) -> NDArray[np.bool_] | None:
+    def _quoted(self, windows: Numbers, quotations: Quotations) -> NDArray[np.bool_] | None:
         """Of each word whether it is quoted, as far as some windows in order go; None if nothing there is."""
         first, last = self._bounds
         found: list[tuple[int, int]] = []
         behind = 0
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            found += quotations.between(int(first[max(start, behind)]), int(last[end - 1]))
+        places = self._starts[windows], self._ends[windows], self._others[windows]
+        for start, end, others in zip(*(each.tolist() for each in places), strict=True):
+            within = int(first[max(start, behind)]), int(last[end - 1])
+            found += quotations.between(*within, MENTION) if others else quotations.between(*within)
             behind = end
         if not found:
             return None

@@ -1,8 +1,9 @@
-"""Quotations: which bytes of folded text stand in quotation marks, as part of a longer sentence.
+"""Quotations: which bytes of folded text stand in quotation marks, as part of a longer sentence or as a mere mention.
 
 Rules of this file:
-- A quotation ends on its line, and holds at most 400 bytes. Apostrophes, and the quotation marks of JSON, of programs
-  and of markup quote nothing.
+- A quotation ends on its line, and holds at most 400 bytes. Apostrophes quote nothing.
+- The quotation marks of JSON, of programs and of markup quote only what is short (`MENTION`): the phrases that a guard
+  looks for, the excerpts in its log. Longer literals are how data is written, orders to an agent among it.
 - A text is looked at block by block, where somebody asks: long ones are hardly asked about. A block is read from the
   start of its first line, or from the block before it where that line is longer, so a byte has one answer.
 """
@@ -14,9 +15,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
+MENTION: Final = 62
+"""Bytes of a quotation, with its marks, that has room to name an attack and hardly to say what to do next."""
+
 _BLOCK: Final = 4096
 _LONGEST: Final = 402  # bytes of a quotation with its marks
 _AROUND: Final = 200  # bytes on either side of a quotation that say what it is part of
+_ELSE: Final = 24  # bytes that a text has besides a mention: a text that is quoted as a whole is no mention
 _SENTENCE: Final = 12  # letters around a quotation that make a sentence of it
 # Folding makes these of all quotation marks. Each alternative begins with its mark: `re` skips what is none of them.
 _QUOTATION: Final = re.compile(rb'"[^"\n]{4,400}"|`[^`\n]{4,400}`|\'(?<![0-9A-Za-z]\')[^\'\n]{4,400}\'')
@@ -24,7 +29,7 @@ _MARKS: Final = (b'"', b"`", b"'")
 _MARK: Final = re.compile(b"[\"`']")
 _OPENING: Final = re.compile(b"[\"`']" + rb"(?<![0-9A-Za-z]')")
 _LETTERS_AND_DIGITS: Final = frozenset(byte for byte in range(0x80) if chr(byte).isalnum())
-_NOT_BEFORE: Final = _LETTERS_AND_DIGITS | frozenset(b"=\\")
+_NOT_BEFORE: Final = frozenset(b"=\\")
 _FORMAT_QUOTES: Final = frozenset({b'"', b"'"})
 _FORMAT_STARTS: Final = frozenset({b"{", b"["})
 _NO_LETTERS: Final = bytes(byte for byte in range(0x80) if not chr(byte).isalpha())
@@ -41,21 +46,32 @@ class Quotations:
         self._blocks: dict[int, list[tuple[int, int]]] = {}
         self._verdicts: dict[tuple[int, int], bool] = {}
 
-    def hold(self, place: int) -> bool:
-        """Whether a byte is quoted."""
-        if not self.are_any or not self._may_hold(place):
-            return False
-        found = self._of_block(place // _BLOCK)
-        index = bisect_right(found, (place, len(self._data))) - 1
-        return index >= 0 and place < found[index][1] and self._is_of_sentence(*found[index])
+    def around(self, start: int, end: int) -> int:
+        """How long the quotation is, with its marks, that both ends (exclusive) stand in; 0 if one is not quoted."""
+        first = self._at(start)
+        last = self._at(end - 1) if first else 0
+        return max(first, last) if last else 0
 
-    def between(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """What is quoted of the bytes `start` to `end` (exclusive) and next to them, in order."""
+    def between(self, start: int, end: int, longest: int = _LONGEST) -> Iterator[tuple[int, int]]:
+        """What is quoted of the bytes `start` to `end` (exclusive) and next to them, in order.
+
+        `longest`: longer quotations are left out.
+        """
         if self.are_any:
             for block in range(start // _BLOCK, (end - 1) // _BLOCK + 1):
                 for first, last in self._of_block(block):
-                    if first < end and start < last and self._is_of_sentence(first, last):
+                    if first < end and start < last and last - first <= longest and self._quotes(first, last):
                         yield max(first, block * _BLOCK), min(last, (block + 1) * _BLOCK)
+
+    def _at(self, place: int) -> int:
+        """How long the quotation is that a byte stands in, or 0."""
+        if not self.are_any or not self._may_hold(place):
+            return 0
+        found = self._of_block(place // _BLOCK)
+        index = bisect_right(found, (place, len(self._data))) - 1
+        if index < 0 or place >= found[index][1] or not self._quotes(*found[index]):
+            return 0
+        return found[index][1] - found[index][0]
 
     def _may_hold(self, place: int) -> bool:
         """Whether marks stand on both sides, on this line: hardly ever, so it pays to look before a block is read."""
@@ -77,17 +93,25 @@ class Quotations:
             found = self._blocks[block] = [place for place in quotations if place[0] < end and start < place[1]]
         return found
 
-    def _is_of_sentence(self, first: int, last: int) -> bool:
+    def _quotes(self, first: int, last: int) -> bool:
         verdict = self._verdicts.get((first, last))
         if verdict is None:
-            verdict = self._verdicts[first, last] = _is_of_sentence(self._data, first, last)
+            verdict = self._verdicts[first, last] = _quotes(self._data, first, last)
         return verdict
+
+
+def _quotes(data: bytes, first: int, last: int) -> bool:
+    """Whether marks and what is between them are a quotation."""
+    if (first and data[first - 1] in _LETTERS_AND_DIGITS) or (last < len(data) and data[last] in _LETTERS_AND_DIGITS):
+        return False  # an apostrophe
+    size = last - first
+    return (size <= MENTION and len(data) >= size + _ELSE) or _is_of_sentence(data, first, last)
 
 
 def _is_of_sentence(data: bytes, first: int, last: int) -> bool:
     """Whether a quotation, with its marks, is part of a longer sentence."""
-    if (first and data[first - 1] in _NOT_BEFORE) or (last < len(data) and data[last] in _LETTERS_AND_DIGITS):
-        return False  # an apostrophe, or part of a format
+    if first and data[first - 1] in _NOT_BEFORE:
+        return False  # part of a format
     before, after = data[max(first - _AROUND, 0) : first], data[last : last + _AROUND]
     bare = before.rstrip()
     if bare[-2:-1] in _FORMAT_QUOTES or bare[-1:] in _FORMAT_STARTS:

@@ -15,7 +15,7 @@ from kalguard_core.firewall.engine import Match
 from kalguard_core.firewall.learned import _NEARBY, SHOWN, Reader, Seen, Talk, _heaviest, _rows, _windows
 from kalguard_core.firewall.model import bundled_model, window_bounds
 from kalguard_core.firewall.pack import Rule
-from kalguard_core.firewall.quotations import Quotations
+from kalguard_core.firewall.quotations import MENTION, Quotations
 from kalguard_core.firewall.reading import Glossary
 from kalguard_core.firewall.views import views
 
@@ -48,9 +48,16 @@ def test_what_is_quoted_in_a_sentence_is_less_evidence() -> None:
     )
 
 
-def test_quotation_marks_excuse_nothing_in_data_of_others() -> None:
+def test_quotation_marks_excuse_no_whole_orders_in_data_of_others() -> None:
+    assert len(ATTACK) >= MENTION
     quoted, bare = (f"{HONEST}My filter must stop {mark}{ATTACK}{mark} at once." for mark in ('"', ""))
     assert _most("tool", quoted) == _most("tool", bare) > _most("user", bare)
+
+
+def test_what_only_names_an_attack_is_less_evidence_in_data_of_others_too() -> None:
+    named = ATTACK[: MENTION - 2].rsplit(" ", 1)[0]
+    quoted, bare = (f"{HONEST}My filter must stop {mark}{named}{mark} at once." for mark in ('"', ""))
+    assert _most("tool", quoted) < _most("tool", bare)
 
 
 def test_talk_about_attacks_takes_off_evidence_near_it_and_only_there() -> None:

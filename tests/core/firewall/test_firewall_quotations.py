@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalguard_core.firewall.quotations import Quotations
+from kalguard_core.firewall.quotations import MENTION, Quotations
 
 
 def _quoted(data: bytes) -> bytes:
     quotations = Quotations(data)
-    return bytes(byte if quotations.hold(place) else 0x5F for place, byte in enumerate(data))
+    return bytes(byte if quotations.around(place, place + 1) else 0x5F for place, byte in enumerate(data))
 
 
 @pytest.mark.parametrize("mark", ['"', "'", "`"])
@@ -28,10 +28,9 @@ def test_words_quoted_in_a_sentence_are_quoted_with_their_marks(mark: str) -> No
     "text",
     [
         "I don't know what it's for, and they don't either",
-        '{"name": "a brass hinge", "where": "the second shelf"}',
-        '["a brass hinge", "an iron nail"]',
-        '<a href="http://example.org/page" class="link">the page of our museum</a>',
-        'name="the second shelf of the store room"',
+        '{where: "on the second shelf from below in the northern store room, behind the door"}',
+        '["on the second shelf from below in the northern store room, behind the old brown door"]',
+        '<a href="http://example.org/a/page/of/our/museum/with/a/very/long/name.html?and=parameters">the page</a>',
         '"keep left"',
         'The sign says "keep left\nor right" in red letters.',
         'The sign says "' + "keep left " * 41 + '" in red letters.',
@@ -42,6 +41,32 @@ def test_words_quoted_in_a_sentence_are_quoted_with_their_marks(mark: str) -> No
 )
 def test_formats_apostrophes_and_lone_or_open_marks_quote_nothing(text: str) -> None:
     assert set(_quoted(text.encode())) <= {0x5F}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"shelf": 2, "found in the store room": "keep left"}',
+        'sign == "keep left" or sign == b(2) or sign in other_signs',
+        '<img alt="keep left" width=400 height=300 class=sign>',
+    ],
+)
+def test_what_is_short_is_quoted_by_formats_too(text: str) -> None:
+    assert b'"keep left"' in _quoted(text.encode())
+
+
+def test_a_quotation_is_as_long_as_its_marks_say_and_both_ends_have_to_stand_in_one() -> None:
+    data = b'The old sign says "keep left" in red letters, and the new one "keep right" in green.'
+    quotations = Quotations(data)
+    assert quotations.around(data.index(b"keep"), data.index(b"left")) == len('"keep left"')
+    assert quotations.around(data.index(b"left"), data.index(b"right")) == len('"keep right"')
+    assert not quotations.around(data.index(b"says"), data.index(b"left"))
+    assert not quotations.around(data.index(b"left"), data.index(b"in red"))
+
+
+def test_longer_quotations_can_be_left_out() -> None:
+    data = f'The sign says "keep left" in red letters and "{"keep right " * 10}" in green.'.encode()
+    assert [data[first:last] for first, last in Quotations(data).between(0, len(data), MENTION)] == [b'"keep left"']
 
 
 def test_a_string_on_a_line_of_its_own_in_a_program_is_a_quotation() -> None:
@@ -85,7 +110,7 @@ def test_the_quotations_between_two_places_are_those_that_hold_the_bytes_there(d
     data = b"the old sign says\n" * (start // 18) + data
     quotations = Quotations(data)
     inside = {place for first, last in quotations.between(0, max(len(data), 1)) for place in range(first, last)}
-    assert inside == {place for place in range(len(data)) if Quotations(data).hold(place)}
+    assert inside == {place for place in range(len(data)) if Quotations(data).around(place, place + 1)}
     if start < len(data):
         found = list(quotations.between(start, len(data)))
         assert {place for first, last in found for place in range(max(first, start), last)} == {
@@ -101,5 +126,5 @@ def test_asking_about_many_places_takes_linear_time(piece: bytes) -> None:
     quotations = Quotations(data)
     started = time.process_time()
     for place in range(0, len(data), 1024):
-        quotations.hold(place)
+        quotations.around(place, place + 1)
     assert time.process_time() - started < 3  # typically 0.1 s
