@@ -185,7 +185,7 @@ class Engine:
                     string = strings[book] = vocabulary.string(book, numbers)
             else:
                 string = vocabulary.string(book, stretches.of(numbers, _WALL_WORD))
-            cuts = None if stretches is None else stretches.cuts(_PART)
+            cuts = stretches.cuts(_PART) if stretches is not None and len(string) > _PART else None
             for _, parts in self._books[book].where(string, number, cuts):
                 self._books[book].find(number, string, found, parts, reading, stretches)
 
@@ -347,6 +347,9 @@ class _Matcher:
         """
         if not self._has_sets:
             return [(number, [(0, len(text))]) for number in (range(len(self._rules)) if group is None else (group,))]
+        if group is not None and len(text) <= _PART:  # most of all calls
+            some, database = self._sets[group]
+            return [(some.numbers[number], [(0, len(text))]) for number in database.which(text)]
         found: dict[int, _Parts] = {}
         for some, database in self._sets if group is None else (self._sets[group],):
             for start, end in _parts(len(text), some.is_near, cuts):

@@ -2,8 +2,8 @@
 
 Rules of this file:
 - What it lets through may match or not; what it holds back can't match. It only saves work, and never decides.
-- A phrase has requirements (`phrase.requirements`): sets of clauses, each of which needs one of its words. A text of a
-  few hundred words is sieved as a whole, a longer one in windows that a match can't be longer than.
+- A phrase has requirements (`phrase.requirements`): sets of clauses, each of which needs one of its words. A text of up
+  to some ten thousand words is sieved as a whole, a longer one in windows that a match can't be longer than.
 - Words that a phrase may repeat without end don't count in the length of a window (`solid` words do). So a window is as
   long as it must be where somebody writes `all all all …`, and no longer elsewhere.
 - A long text is sieved only for the clauses of phrases that its words together allow.
@@ -28,7 +28,7 @@ WINDOW: Final = 24
 """Solid words of half a window: matches of phrases with a longer reach are looked for in the whole text."""
 
 _CLAUSES: Final = 4  # of a requirement that are looked at, the rarest
-_WHOLE: Final = 640  # words of a text that is sieved as a whole
+_WHOLE: Final = 1 << 15  # words of a text that is sieved as a whole: looking at windows takes a few milliseconds
 _PIECE: Final = 8192  # words whose clauses are collected at once
 _TOGETHER: Final = 512  # windows that are sieved at once
 

@@ -99,6 +99,7 @@ def test_a_long_text_is_read_part_by_part_as_it_is_read_whole(parts: list[tuple[
     data = b" ".join(fold_bytes(text + filler * times) for text, filler, times in parts)
     with pytest.MonkeyPatch.context() as small:
         small.setattr("kalguard_core.firewall.engine._PART", size)
+        small.setattr("kalguard_core.firewall.sieve._WHOLE", 2 * size)
         assert hyperscan.matches(data) == re2.matches(data)
 
 

@@ -29,7 +29,8 @@ rules:
 """
 PIECES = st.sampled_from(
     ["ignore ", "Rules", "ignored ", "all ", "é", "忽略", "规则", "ก", "ลืมคำสั่ง", "か", "한국어 ", "правила ", "12 ",
-     "x1 ", "¿", "¡", "・", "→", "⭐", "〜", "\n\x00\n", " ", "\t", "-", "'", "x" * 45, "😀", "हिन्दी। ", "a b c d e f g ",
+     "x1 ", "¿", "¡", "・", "→", "⭐", "〜",
+     "\n\x00\n", " ", "\t", "-", "'", "x" * 45, "😀", "हिन्दी। ", "a b c d e f g ",
      "0x69 0x67 0x6e 0x6f 0x72 0x65 0x20 0x61 "]
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=40).map(lambda pieces: folded("".join(pieces)))
