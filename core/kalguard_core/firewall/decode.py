@@ -1311,11 +1311,12 @@ def _leetspeak(text: _Text) -> list[Hit]:
     hits: list[Hit] = []
     known = 0
     strong: list[int] = []
+    unleeted: dict[bytes, tuple[bytes, bool]] = {}
     fires = False
     data = text.data
     for start, end in text.found(_LEET_TOKEN, data):
         word = data[start:end]
-        if end < len(data) and _word_byte(data[end]):
+        if end < len(data) and _OF_WORDS[data[end]]:
             continue
         word = word.lstrip(b" \t\n\r\f\v\"'([{>*`:,-").rstrip(b"!|+")
         start = data.find(word, start)
@@ -1324,7 +1325,10 @@ def _leetspeak(text: _Text) -> list[Hit]:
         # a bare number in a word is a version or an identifier
         if not 1 < len(word) <= 32 or letters * 7 < len(word) or letters == len(word):
             continue
-        plain, sure = _unleeted(word)
+        told = unleeted.get(word)
+        if told is None:
+            told = unleeted[word] = _unleeted(word)
+        plain, sure = told
         known += sure
         # one word of attacks, two others, or four near each other whatever they mean
         fires = fires or (sure and len(plain) >= 5) or known >= 2

@@ -146,16 +146,17 @@ class _Tables:
 
     def fold(self, codes: Codes) -> Codes:
         """The folded code points."""
-        folded = self.folded[codes]
+        folded = self.folded.take(codes)
         if not folded.all():
             self.learn(np.unique(codes[folded == 0]).tolist())
-            folded = self.folded[codes]
-        special = np.flatnonzero(folded >= _GONE)
-        if not special.size:
+            folded = self.folded.take(codes)
+        most = int(folded.max(initial=0))
+        if most < _GONE:
             return folded
-        if int(folded[special].max()) == _GONE:
+        if most == _GONE:
             kept: Codes = folded[folded != _GONE]
             return kept
+        special = np.flatnonzero(folded >= _GONE)
         lengths, letters = self.several
         which = folded[special] - _GONE
         sizes = lengths[which]
@@ -186,7 +187,7 @@ def fold_codes(codes: Codes) -> tuple[bytes, NDArray[np.uint8]]:
         data = folded.astype(np.uint8).tobytes()
     else:
         data = folded.tobytes().decode("utf-32-le").encode("utf-8")
-    return data, _TABLES.widths[codes]
+    return data, _TABLES.widths.take(codes)
 
 
 def fold_bytes(text: str) -> bytes:
@@ -233,9 +234,6 @@ def fold(text: str) -> Folded:
     for first in range(0, len(text), _BLOCK):
         data, widths = fold_codes(codes_of(text[first : first + _BLOCK]))
         pieces.append(data)
-        whole = len(widths) // CHUNK * CHUNK
-        if whole:
-            sizes += widths[:whole].reshape(-1, CHUNK).sum(axis=1, dtype=np.int64).tolist()
-        if whole < len(widths):
-            sizes.append(int(widths[whole:].sum(dtype=np.int64)))
+        # blocks are whole chunks, but the last
+        sizes += np.add.reduceat(widths, range(0, len(widths), CHUNK), dtype=np.int64).tolist()
     return Folded(text, pieces[0] if len(pieces) == 1 else b"".join(pieces), tuple(accumulate(sizes)))

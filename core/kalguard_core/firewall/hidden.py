@@ -151,7 +151,7 @@ def look(text: str) -> Look | None:
     if text.isascii():
         return None
     codes = codes_of(text)
-    kinds = _KINDS[codes]
+    kinds = _KINDS.take(codes)
     every = int(np.bitwise_or.reduce(kinds))
     odd = _where(kinds, _ODD) if every & _ODD else _NOWHERE
     seen = Look(text, codes, kinds, every, odd)
