@@ -317,7 +317,7 @@ def _numbers(hashes: Words) -> Numbers:
 def _of_concepts(many: int) -> Numbers:
     """The features of so many concepts together, whatever their order."""
     grid = np.stack(np.meshgrid(*[np.arange(64, dtype=np.uint64)] * many, indexing="ij"))
-    hashes = np.full(grid.shape[1:], many, np.uint64)
+    hashes = np.full(grid.shape[1:], int(_IN_A_ROW[many]), np.uint64)  # a small one would meet small numbers
     for each in np.sort(grid, axis=0):
         hashes = (hashes ^ (hashes >> np.uint64(31)) ^ each) * _B
         hashes = (hashes ^ (hashes >> np.uint64(29))) * _A
