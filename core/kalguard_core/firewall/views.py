@@ -5,9 +5,9 @@ Rules of this file:
   between neighbours of different roles. Nothing is left out of it.
 - Every other view is made only where a cheap trigger fires, and holds only the parts of the text where it does,
   with some text around them where that belongs to the sentence. Parts stand between walls.
-- Views of decoded text are read for triggers again, `MAX_DEPTH` deep. All views but the full readings together
-  hold at most `Budget` bytes; what was left out for that, or for a limit of one decoder, is counted in the signal
-  "unread": characters of the messages, each once.
+- Views of decoded text are read for triggers again, `MAX_DEPTH` deep and a bounded number of them. All views but the
+  full readings together hold at most `Budget` bytes; what was left out for that, or for a limit of one decoder, is
+  counted in the signal "unread": characters of the messages, each once.
 - Every byte of every view leads to characters of the messages. The NULs of walls are the only NULs.
 """
 
@@ -29,6 +29,7 @@ from .fold import Folded, fold
 from .hidden import Look, hidden_runs, look, merged, parted, rereadings, signals_of
 
 MAX_DEPTH: Final = 3  # deeper nesting is not seen in the wild, and each level costs another look for triggers
+_MOST_REREAD: Final = 24  # decoded views that are looked at again; an honest text has one or two, noise has many
 _SEAM: Final = 1024  # bytes read on each side of the seam of two messages; no rule or window looks farther
 _JOINED_LIMIT: Final = 64 * 1024  # bytes of one role's messages read across other turns; the newest count
 
@@ -104,11 +105,13 @@ def views(messages: Sequence[Message]) -> Views:
         )
     todo = deque(view for view in found if view.kind != "parted")
     unread = _Unread(len(messages))
+    reread = 0
     while todo:
         view = todo.popleft()
         if view.depth:
             budget.nested -= len(view.data)
-            if budget.nested < 0:
+            reread += 1
+            if budget.nested < 0 or reread > _MOST_REREAD:
                 unread.add(view, [(0, len(view.data))])
                 continue
         for read in decodings(view.data, view.kind, budget):
