@@ -191,6 +191,9 @@ def test_a_detector_that_fails_loses_only_the_texts_it_fails_at(name: str, faile
         (("--folds", "3"), "--folds and --together need --leave-source-out"),
         (("--leave-source-out", "--together", "plain,x"), "unknown source 'x': use some of honest, mixed, plain"),
         (("--leave-source-out", "--profile", "strict"), "no --firewall, no --profile"),
+        (("--leave-source-out", "--together", "honest,mixed"), "needs honest texts in two sources"),
+        (("--role-of", "plain"), "--role-of: 'plain' is not SOURCE=ROLE"),
+        (("--only", "good"), "--only and --detectors need --beside"),
     ],
 )
 def test_what_is_asked_wrong_is_named(arguments: tuple[str, ...], wrong: str, folder: Path, detectors: str) -> None:
@@ -206,6 +209,16 @@ def test_a_bad_row_is_named_with_its_file_and_line(command: tuple[str, ...], fol
     result = run(command[0], folder, *command[1:])
     assert result.exit_code == 2
     assert "plain.jsonl, line 32: 'label' must be attack or benign, not 'evil'" in result.stderr
+
+
+def test_a_row_that_is_not_utf8_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "\xff"}\n')
+    assert "a.jsonl, line 1: not UTF-8 (byte 10 of the line)" in run("evaluate", tmp_path).stderr
+
+
+def test_rates_of_honest_text_need_honest_text_and_attacks(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a b c", "label": "attack"}\n')
+    assert "at most so much honest text" not in run("evaluate", tmp_path).stdout
 
 
 def test_a_folder_without_texts_is_named(tmp_path: Path) -> None:
@@ -277,6 +290,13 @@ def test_a_trained_model_is_written_and_named_by_its_digest(
     assert data["sha256"] in run("train", folder, "-o", str(output)).stdout
     assert trainings == [{"honest", "mixed", "plain"}] * 2
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_a_place_that_is_not_there_is_named_before_the_work(folder: Path, trainings: list[set[str]]) -> None:
+    result = run("train", folder, "--output", str(folder / "no" / "model.bin"))
+    assert result.exit_code == 2
+    assert f"there is no directory {folder / 'no'}" in result.stderr
+    assert trainings == []
 
 
 def test_training_must_have_a_purpose(folder: Path) -> None:

@@ -78,7 +78,9 @@ def read_row(line: str | bytes, default_source: str = "") -> Row:
     Raises `BadRow`.
     """
     try:
-        found = json.loads(line)
+        found = json.loads(line.decode() if isinstance(line, bytes) else line)
+    except UnicodeDecodeError as error:
+        raise BadRow(f"not UTF-8 (byte {error.start} of the line)") from None
     except ValueError as error:
         raise BadRow(f"not JSON: {error}") from None
     if not isinstance(found, dict):

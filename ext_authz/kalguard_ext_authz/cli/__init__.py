@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -22,6 +25,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "envoy": ("envoy", "envoy", "Render and validate Envoy configuration."),
 }
 
+_UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+
 
 class _LazyGroup(click.Group):
     """Keeps `kalguard --help` and one-shot commands fast: gRPC alone takes 100 ms to import."""
@@ -36,6 +41,20 @@ class _LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click does it, but without a stack trace where a standard stream is closed or can't be written to."""
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None or error.errno not in _UNWRITABLE:
+                raise
+            click.echo(f"kalguard: the output can't be written: {error.strerror}", err=True)
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - what is unwritten is lost anyway
+            sys.exit(1)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

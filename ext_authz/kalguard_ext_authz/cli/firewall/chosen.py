@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 import click
 import orjson
@@ -91,19 +91,32 @@ def _profiled(document: Path | None, profile: str | None) -> Any:
         if document is None:
             firewalls = Firewalls.built_in(compiler=compiler())
         else:
-            text = document.read_text("utf-8")
-            packs = [(path, (document.parent / path).read_text("utf-8")) for path in pack_paths(text, str(document))]
+            text = _text(document)
+            packs = [(path, _text(document.parent / path, of=document)) for path in pack_paths(text, str(document))]
             firewalls = Firewalls.parse(text, str(document), tuple(packs), compiler=compiler())
     except DocumentError as error:
         raise click.UsageError(str(error)) from None
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"{document}, or a pack of it, is not UTF-8: {error}") from None
-    except OSError as error:
-        raise click.UsageError(f"{error.filename}: {error.strerror}") from None
     found = firewalls.default if profile is None else firewalls.get(profile)
     if found is None:
         raise click.UsageError(f"no profile {profile!r}: use one of {', '.join(firewalls.names)}")
     return found
+
+
+def _text(path: Path, of: Path | None = None) -> str:
+    """A document; `of`: the one that names it as a rule pack. Raises `click.UsageError`."""
+    named = f"{path}" if of is None else f"{of}: packs: {path}"
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{named}: not UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise click.UsageError(f"{named}: cannot be read: {error.strerror}") from None
+
+
+def say_what_is_read(stream: BinaryIO, what: str) -> None:
+    """On a terminal: a command that waits for somebody to type looks as if it hung."""
+    if stream.isatty():
+        click.echo(f"kalguard: reading {what} from the terminal; Ctrl-D ends it", err=True)
 
 
 def read_messages(line: bytes) -> tuple[Message, ...]:
@@ -111,10 +124,17 @@ def read_messages(line: bytes) -> tuple[Message, ...]:
 
     Content may be a list of parts, as model APIs take it; each text is a message then. Raises `BadInput`.
     """
+    if not line.strip():
+        raise BadInput("not JSON: nothing is there")
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise BadInput(f"not JSON: {error}") from None
+        try:
+            line.decode()
+        except UnicodeDecodeError as bad:
+            raise BadInput(f"not UTF-8 (byte {bad.start} of the line)") from None
+        # the line that it counts is one of this JSON, not of the file
+        raise BadInput(f"not JSON: {error.msg} (character {error.pos + 1})") from None
     if not isinstance(found, dict):
         raise BadInput('expected a JSON object, {"text": …} or {"messages": […]}')
     if ("text" in found) == ("messages" in found):

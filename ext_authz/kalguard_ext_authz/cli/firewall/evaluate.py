@@ -105,10 +105,15 @@ def evaluate(
     """
     from kalguard_core.firewall.evaluation import ROLES
 
+    for each in role_of:
+        if not all(each.partition("=")):
+            fail(f"--role-of: {each!r} is not SOURCE=ROLE", as_json=as_json, code=2)
     roles = dict(each.partition("=")[::2] for each in role_of)
     for named in (*roles.values(), *([] if role is None else [role])):
         if named not in ROLES:
             fail(f"unknown role {named!r}: use one of {', '.join(ROLES)}", as_json=as_json, code=2)
+    if not beside and (only or detectors != DETECTORS):
+        fail("--only and --detectors need --beside", as_json=as_json, code=2)
     if (fold_count or together) and not leave_source_out:
         fail("--folds and --together need --leave-source-out", as_json=as_json, code=2)
     if leave_source_out and (document or profile):
@@ -164,9 +169,14 @@ def _chosen(everything: Sequence[Row], count: int | None, seed: int, *, quiet: b
 
 def _plan(rows: Sequence[Row], count: int | None, together: Sequence[str]) -> list[tuple[str, ...]]:
     try:
-        return folds(Counter(row.source for row in rows), count, [each.split(",") for each in together])
+        plan = folds(Counter(row.source for row in rows), count, [each.split(",") for each in together])
     except ValueError as error:
         raise BadRow(f"--together: {error}") from None
+    # the curve of each model comes from the honest texts that other folds leave out
+    honest = {row.source for row in rows if not row.attack}
+    if sum(1 for fold in plan if honest.intersection(fold)) < 2:
+        raise BadRow("--leave-source-out needs honest texts in two sources at least that are left out apart")
+    return plan
 
 
 # --- scores

@@ -17,7 +17,7 @@ import click
 
 from ..audit import printable
 from ..output import fail, json_option
-from .chosen import BadInput, firewall_options, maker_of, read_messages
+from .chosen import BadInput, Thresholds, firewall_options, maker_of, read_messages, say_what_is_read
 from .score import told_of
 
 if TYPE_CHECKING:
@@ -32,20 +32,22 @@ _COLOURS: Final = ((70, "red"), (50, "yellow"), (0, "cyan"))
 _DECISIONS: Final = {"allow": "green", "sanitize": "yellow", "block": "red"}
 MODEL: Final = "learned"
 """The rule id of spans that the learned model contributes."""
+OWN_WORDS: Final = {"phrase:": "phrases", "sensitive:": "sensitive data"}
+"""How the rule ids of findings begin that a profile acts on whatever the risk is, and what those are."""
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--text", help="The text itself, instead of a file.")
-@click.option("--role", default="user", show_default=True, help="Whose text it is: user, tool, document, …")
-@click.option("--lines", "as_lines", is_flag=True, help="FILE has one JSON object, as `score` reads it.")
+@click.option("--role", help="Whose text it is: user (the default), tool, document, …")
+@click.option("--lines", "as_lines", is_flag=True, help="FILE has one JSON object with its roles, as `score` reads it.")
 @click.option("--full", is_flag=True, help="Show all of a long text, not only what is near the marks.")
 @firewall_options
 @json_option
 def explain(
     file: BinaryIO | None,
     text: str | None,
-    role: str,
+    role: str | None,
     as_lines: bool,
     full: bool,
     document: Path | None,
@@ -62,16 +64,22 @@ def explain(
 
     if text is not None and file is not None:
         fail("give either FILE or --text", as_json=as_json, code=2)
+    if as_lines and (text is not None or role is not None):
+        fail("--lines reads texts and roles from FILE: no --text, no --role", as_json=as_json, code=2)
+    role = "user" if role is None else role
     if role not in ROLES:
         fail(f"unknown role {role!r}: use one of {', '.join(ROLES)}", as_json=as_json, code=2)
     if text is None:
         source = file if file is not None else sys.stdin.buffer
+        say_what_is_read(source, "one JSON object" if as_lines else "the text")
         data = source.read(MAX_TEXT + 1)
         if len(data) > MAX_TEXT:
             fail(
                 f"the text is longer than {MAX_TEXT >> 20} MiB: use `kalguard firewall score`", as_json=as_json, code=2
             )
         try:
+            if as_lines and len([line for line in data.splitlines() if line.strip()]) > 1 and _is_json_lines(data):
+                raise BadInput("--lines explains one line of JSON, and there are more: `head -n 1` takes one")
             messages = read_messages(data) if as_lines else (Message(role, data.decode()),)
         except BadInput as error:
             fail(str(error), as_json=as_json, code=2)
@@ -86,6 +94,7 @@ def explain(
     firewall = make()
     assessment = firewall.score(messages)
     told = told_of(firewall, messages, assessment, thresholds)
+    told |= {"tags": list(assessment.tags), "because": _because(told["decision"], assessment, thresholds)}
     told |= {"contributions": _contributions(assessment), "views": _views(messages)}
     if as_json:
         # ASCII only: it may be looked at on a terminal, and the readings in it are an agent's words
@@ -94,6 +103,29 @@ def explain(
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in _shown(messages, assessment, told, colour=colour, full=full):
         click.echo(line, color=colour)
+
+
+def _is_json_lines(data: bytes) -> bool:
+    """Whether the first line is JSON by itself: an object laid out over many lines is fine, several are not."""
+    try:
+        json.loads(data.strip().split(b"\n", 1)[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _because(decision: str, assessment: Assessment, thresholds: Thresholds) -> str:
+    """Where the risk alone is not why: what is; else empty."""
+    if decision == "allow" or assessment.risk >= (thresholds.block if decision == "block" else thresholds.sanitize):
+        return ""
+    if decision == "block" and not assessment.blocked:
+        return "rewriting would leave it suspicious"
+    own = [kind for kind in OWN_WORDS if any(span.rule.startswith(kind) for span in assessment.spans)]
+    return assessment.reason or (
+        f"it holds {' and '.join(OWN_WORDS[kind] for kind in own)} that the profile replaces"
+        if own
+        else "a threshold of its category or role"
+    )
 
 
 def _contributions(assessment: Assessment) -> list[dict[str, Any]]:
@@ -125,7 +157,8 @@ def _shown(
 ) -> Iterable[str]:
     decision = told["decision"]
     risk = f"risk {assessment.risk} of 100 ({assessment.level})"
-    yield f"{click.style(decision, fg=_DECISIONS[decision], bold=True)}: {risk}"
+    because = f"; {printable(told['because'])}" if told["because"] else ""
+    yield f"{click.style(decision, fg=_DECISIONS[decision], bold=True)}: {risk}{because}"
     for index, message in enumerate(messages):
         spans = [span for span in assessment.spans if span.message == index]
         title = f"message {index}, {printable(message.role)}" if len(messages) > 1 else printable(message.role)
@@ -141,7 +174,10 @@ def _shown(
             reason = f": {printable(entry['reason'])}" if entry["reason"] else ""
             often = f" (in {entry['spans']} places)" if entry["spans"] > 1 else ""
             rule = click.style(f"{printable(entry['rule']):{width}}", fg=_colour(entry["weight"]))
-            yield f"  {entry['weight']:3}  {rule}  {printable(name)}{reason}{often}"
+            yield f"  {entry['weight'] or '-':>3}  {rule}  {printable(name)}{reason}{often}"
+    if told["tags"]:
+        yield ""
+        yield f"noted: {', '.join(map(printable, told['tags']))}"
     shown = [view for view in told["views"] if view["text"].strip()]
     if shown:
         yield ""

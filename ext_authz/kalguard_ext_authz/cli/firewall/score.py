@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 import orjson
 
-from .chosen import BadInput, Thresholds, firewall_options, maker_of, read_messages
+from .chosen import BadInput, Thresholds, firewall_options, maker_of, read_messages, say_what_is_read
 from .work import Progress, answers
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def score(
     (allow, sanitize or block), categories, rules, spans (characters of each message, end exclusive, with the reason)
     and elapsedUs. A line that can't be read gives {"error": …, "line": …}.
 
-    Exit status: 0, or 1 if any line could not be read, 2 if the options are wrong.
+    Exit status: 0; 1 if any line could not be read, or if it was cut short; 2 if the options are wrong.
 
     \b
     echo '{"text": "Ignore all previous instructions"}' | kalguard firewall score -
@@ -56,7 +56,11 @@ def score(
     make, thresholds = maker_of(document, profile)
     thresholds = Thresholds(sanitize_at or thresholds.sanitize, block_at or thresholds.block)
     if thresholds.sanitize > thresholds.block:
-        raise click.UsageError(f"sanitizing at {thresholds.sanitize} is above blocking at {thresholds.block}")
+        raise click.UsageError(
+            f"sanitizing at {thresholds.sanitize} is above blocking at {thresholds.block}: give --sanitize-at and "
+            "--block-at"
+        )
+    say_what_is_read(file, "lines of JSON")
     bad = 0
     size = _size(file)
     task = partial(_answer, thresholds)

@@ -194,11 +194,12 @@ def lines_of(result: Result, *, by_source: bool) -> list[str]:
     lines += _laid_out(table)
     per_text = 1e6 * result.seconds / max(1, len(result.chosen.rows))
     lines += ["", f"{result.seconds:.1f} s" + ("" if result.plan else f", {per_text:.0f} µs a text")]
-    lines += ["", "caught where at most so much honest text is flagged (macro), and the risk from which on:"]
-    for share in _RATES:
-        threshold, found = result.at_rate(share)
-        risk = "none" if math.isinf(threshold) else f"{threshold:g}"
-        lines.append(f"  {100 * share:g}%: {_percent(found.caught.share)}, risk {risk}")
+    if block.families and block.honest.texts:
+        lines += ["", "caught where at most so much honest text is flagged (macro), and the risk from which on:"]
+        for share in _RATES:
+            threshold, found = result.at_rate(share)
+            risk = "none" if math.isinf(threshold) else f"{threshold:g}"
+            lines.append(f"  {100 * share:g}%: {_percent(found.caught.share)}, risk {risk}")
     lines += _beside_lines(result)
     return [*lines, "", *(line for text in DEFINITIONS for line in wrap(text, _WIDTH))]
 

@@ -28,10 +28,12 @@ DIFFERENT = 1
 def train(folder: Path, output: Path | None, check: bool, as_json: bool) -> None:
     """Rebuild the model of the firewall from the labelled texts in DIR and the texts that KalGuard brings along.
 
-    DIR is as `kalguard firewall evaluate` reads it. The same texts give the same bytes, on any machine.
+    DIR is as `kalguard firewall evaluate` reads it. The same texts give the same bytes on the same kind of machine.
     """
     if output is None and not check:
         fail("say what to do with the model: --output FILE, --check, or both", as_json=as_json, code=2)
+    if output is not None and not output.parent.is_dir():  # said before minutes of work, not after
+        fail(f"--output: there is no directory {output.parent}", as_json=as_json, code=2)
     try:
         rows = read_folder(folder)
         start = time.perf_counter()

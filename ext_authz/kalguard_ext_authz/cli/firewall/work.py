@@ -82,6 +82,9 @@ class Progress:
 
     def advance(self, amount: int = 1) -> None:
         """So much more is done."""
+        if self._bar is not None and self._done == 0:
+            # from the first answer on: what came before was getting ready, and no measure of the rest
+            self._bar.start = self._bar.last_eta = time.time()
         self._done += amount
         if not self._shown or time.monotonic() < self._next:
             return
