@@ -41,6 +41,7 @@ _PROBLEMS: Final = {
     "extra_forbidden": "unknown key (misspelled? it would be ignored, so it is refused)",
     "missing": "required key is missing",
 }
+_MAPPINGS: Final = frozenset({"model_type", "dict_type", "mapping_type"})
 
 
 class StrictModel(BaseModel):
@@ -101,6 +102,8 @@ class Document:
             place = self._place(detail["loc"], missing=detail["type"] == "missing")
             texts = problems.setdefault(place, [])
             text = _PROBLEMS.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+            if detail["type"] in _MAPPINGS:  # pydantic's words for it are Python's
+                text = f"{_EXPECTED}a mapping"
             if text not in texts:
                 texts.append(text)
         # Of the branches of a union, the one that got furthest into the value says best what is wrong.

@@ -190,7 +190,7 @@ def test_what_is_not_clear_is_refused_with_its_place(text: str, line: int, field
             "entries:\n  - name: a\n    parts: x",
             3,
             "entries[0].parts",
-            "must be a valid list or a valid dictionary, found text",
+            "must be a valid list or a mapping, found text",
         ),
         (
             "entries:\n  - name: a\n    parts:\n      - x\n      - 2",

@@ -12,13 +12,14 @@ Rules of this file:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..documents import Document, DocumentError, Path, Place, StrictModel, load
 from ..policy.values import OneOf, read_texts
@@ -48,12 +49,26 @@ ROUTE_KEY: Final = "firewall"
 HOST_KEY: Final = "firewallByHost"
 """The same, where only the Host that an agent wrote has chosen the route."""
 
-_SHA256: Final = r"^[0-9a-f]{64}$"
-_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _HERE: Final = Here()
 
-_Name = Annotated[str, Field(pattern=_NAME)]
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("a name is letters, digits and . _ -, begins with a letter or digit, and has 64 at most")
+    return text
+
+
+def _digest(text: str) -> str:
+    if not _SHA256.fullmatch(text):
+        raise ValueError("must be the SHA-256 of a text: 64 of 0-9 and a-f, as sha256sum prints it")
+    return text
+
+
+_Name = Annotated[str, AfterValidator(_name)]
+_Digest = Annotated[str, AfterValidator(_digest)]
 _Text = Annotated[str, Field(min_length=1, max_length=500)]
 _Risk = Annotated[int, Field(ge=1, le=100)]
 _Role = Literal["system", "developer", "user", "assistant", "tool", "document", "file", "unread"]
@@ -103,7 +118,7 @@ class _SensitiveDocument(StrictModel):
 
 
 class _ContentDocument(StrictModel):
-    trusted: list[Annotated[str, Field(pattern=_SHA256)]] = Field(default_factory=list)
+    trusted: list[_Digest] = Field(default_factory=list)
     disabled_rules: list[_Text] = Field(default_factory=list, alias="disabledRules")
     phrases: list[_PhraseDocument] = Field(default_factory=list)
     sensitive: _SensitiveDocument | None = None
@@ -374,6 +389,10 @@ class _Reader:
         self._document = document
         self._content = content
         self._detectors = detectors
+        self._categories = {
+            *detectors.rules.values(),
+            *(phrase.category for each in (content, *content.profiles.values()) for phrase in each.phrases),
+        }
         self._built_in = {name: self._add(profile, content, ()) for name, profile in _built_in(defaults).items()}
         self._done: dict[str, Profile] = {}
         self._doing: list[str] = []
@@ -422,6 +441,9 @@ class _Reader:
         disabled = set(options.disabled_categories)
         categories = dict(base.categories)
         for name, category in entry.categories.items():
+            if name not in self._categories:
+                problem = f"no rule and no phrase has the category {name!r}{_near(name, self._categories)}"
+                raise self._document.error((*place, "categories", name), problem)
             if category.enabled is not None:
                 (disabled.discard if category.enabled else disabled.add)(name)
             before = categories.get(name, CategoryProfile())
@@ -457,9 +479,8 @@ class _Reader:
         """What adds up: pins, disabled rules, phrases; and sensitive data."""
         for index, rule in enumerate(entry.disabled_rules):
             if rule not in self._detectors.rules:
-                near = get_close_matches(rule, self._detectors.rules, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise self._document.error((*place, "disabledRules", index), f"there is no rule {rule!r}{hint}")
+                problem = f"there is no rule {rule!r}{_near(rule, self._detectors.rules)}"
+                raise self._document.error((*place, "disabledRules", index), problem)
         phrases = list(base.phrases)
         for index, phrase in enumerate(entry.phrases):
             where: Path = (*place, "phrases", index)
@@ -513,7 +534,8 @@ class _Reader:
             try:
                 SensitiveData(SensitivePolicy({kind: said}, profile="off"), compiled=self._detectors.sieve)
             except ValueError as error:
-                raise self._document.error((*place, "modes", kind), str(error)) from None
+                # it names the field, as the place does
+                raise self._document.error((*place, "modes", kind), str(error).partition(": ")[2]) from None
             modes[kind] = said
         allow = base.allow
         if entry.allow is not None:
@@ -523,7 +545,8 @@ class _Reader:
             try:
                 SensitiveData(SensitivePolicy({"*": {"*": Mode.TAG}}, allow), compiled=self._detectors.sieve)
             except ValueError as error:
-                raise self._document.error((*place, "allow"), str(error)) from None
+                field, _, problem = str(error).partition(": ")
+                raise self._document.error((*place, *field.split(".")), problem) from None
         return SensitivePolicy(modes, allow, entry.defaults or base.profile)
 
 
@@ -554,6 +577,11 @@ def _assignment(entry: _AssignDocument, place: Place, profiles: Mapping[str, Pro
         if not any(OneOf((name,)).matches(kind) for name in PROTOCOLS) and "*" not in kind:
             raise place.at("kinds", index).error(f"must be one of {', '.join(sorted(PROTOCOLS))}")
     return Assignment(entry.profile, **tests)
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _unknown(name: str, profiles: Mapping[str, object]) -> str:

@@ -20,6 +20,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
 from itertools import accumulate
@@ -56,6 +57,7 @@ _BRACKETED: Final = re.compile(rb"\[([A-Z0-9_]{3,46})\]")  # one class, between 
 _DIGITS_OF_A_NUMBER: Final = 5  # fewer than any number that would be found could hide in
 _ORDER: Final = {detector.id: index for index, detector in enumerate(DETECTORS)}
 _LABELS: Final = frozenset(kind.upper().replace("-", "_").encode() for kind in BY_KIND)
+_DOMAIN: Final = re.compile(r"\.?[^\s@/:*.]+(?:\.[^\s@/:*.]+)*")
 _ADDRESS_KINDS: Final = frozenset({"ipv4", "ipv4-private", "ipv6", "ipv6-private"})
 
 
@@ -443,6 +445,11 @@ class _Allowed:
         self._values = [read(value) for value in allow.values]
         self._normal: dict[str, frozenset[bytes]] = {}
         self._domains = tuple(domain.lower() for domain in allow.domains)
+        for domain in self._domains:
+            if not _DOMAIN.fullmatch(domain):
+                raise ValueError(
+                    f"allow.domains: {domain!r} is no domain; write example.com, or .example.com for it and all below"
+                )
         self._prefixes = tuple(read(prefix) for prefix in allow.prefixes if prefix)
         self._patterns = [_whole(pattern) for pattern in allow.patterns]
         try:
@@ -478,15 +485,21 @@ class _Allowed:
 def _whole(pattern: str) -> Any:
     try:
         return compiled(pattern)
-    except (re2.error, UnicodeEncodeError) as error:
-        raise ValueError(f"allow.patterns: {pattern!r} is no RE2 expression over Latin-1: {error}") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"allow.patterns: {pattern!r} has characters that no value has: Latin-1 only") from None
+    except re2.error as error:
+        said = error.args[0] if error.args else ""
+        reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        raise ValueError(f"allow.patterns: {pattern!r} is no regular expression that RE2 reads: {reason}") from None
 
 
 def _refuse_unknown(policy: SensitivePolicy) -> None:
     names = {*BY_KIND, *GROUPS, ANY}
     for name, roles in policy.modes.items():
         if name not in names:
-            raise ValueError(f"modes: there is no kind or group {name!r}; see docs/firewall.md for all of them")
+            near = get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}?" if near else "docs/firewall.md has all of them"
+            raise ValueError(f"modes: there is no kind or group {name!r}; {hint}")
         for role, mode in roles.items():
             if role not in ROLES:
                 raise ValueError(f"modes.{name}: there is no role {role!r}; there are {', '.join(sorted(ROLES))}")
