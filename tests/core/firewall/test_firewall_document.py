@@ -168,7 +168,8 @@ def test_a_document_goes_to_another_process_and_is_equal_there(firewalls: Firewa
         ("profiles:\n  a: {model: false}", 2, "profiles.a.model", "must be a mapping"),
         ("profiles:\n  a: {categories: {leek: {block: 60}}}", 2, "profiles.a.categories.leek", "did you mean leak?"),
         (
-            "phrases: [{id: a, action: tag, text: b, category: mine}]\nprofiles: {a: {categories:\n  {min: {block: 60}}}}",
+            "phrases: [{id: a, action: tag, text: b, category: mine}]\n"
+            "profiles:\n  a: {categories: {min: {block: 60}}}",
             3,
             "profiles.a.categories.min",
             "did you mean mine?",
