@@ -175,12 +175,19 @@ def test_one_part_that_dies_stops_all_and_is_named(
     assert not _left(children)
 
 
-def test_a_bad_policy_stops_the_start_and_shows_why(
-    envoy_binary: Path, free_port: Callable[[], int], socket_directory: Path
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--policy", "rules:\n  - id: x\n    decision: maybe\n"),
+        ("--firewall", "profiles:\n  standard: {blok: 80}\n"),
+    ],
+)
+def test_a_bad_document_stops_the_start_and_shows_why(
+    option: str, text: str, envoy_binary: Path, free_port: Callable[[], int], socket_directory: Path
 ) -> None:
-    policy = socket_directory / "mine.yaml"
-    policy.write_text("rules:\n  - id: x\n    decision: maybe\n")
-    process = _start(socket_directory / "up", free_port, "--envoy", str(envoy_binary), "--policy", str(policy))
+    document = socket_directory / "mine.yaml"
+    document.write_text(text)
+    process = _start(socket_directory / "up", free_port, "--envoy", str(envoy_binary), option, str(document))
     status, _, said = _ended(process, START_SECONDS)
     assert status == 1
     assert "mine.yaml" in said

@@ -56,6 +56,7 @@ class _Plan:
     metrics_port: int
     policy: Path
     tools: Path
+    firewall: Path | None
     secret_file: Path
     token_file: Path
 
@@ -87,6 +88,9 @@ class _Plan:
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Your policy.")
 @click.option("--tools", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Your tool catalog.")
 @click.option(
+    "--firewall", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Your firewall document."
+)
+@click.option(
     "--secret-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Your HS256 secret (32 bytes or more).",
@@ -101,6 +105,7 @@ def up(  # one parameter an option
     directory: Path,
     policy: Path | None,
     tools: Path | None,
+    firewall: Path | None,
     secret_file: Path | None,
     binary: str | None,
     concurrency: int,
@@ -119,7 +124,7 @@ def up(  # one parameter an option
             root = stack.enter_context(_private_directory(directory))
             sockets = stack.enter_context(_socket_directory(root))
             _need_free_ports(address, http_port, metrics_port)
-            plan = _prepare(root, sockets, address, http_port, metrics_port, policy, tools, secret_file)
+            plan = _prepare(root, sockets, address, http_port, metrics_port, policy, tools, firewall, secret_file)
             children = _start(plan, envoy, concurrency, stack, _say(as_json))
             _banner(plan, as_json)
             _watch(children)
@@ -205,6 +210,7 @@ def _prepare(
     metrics_port: int,
     policy: Path | None,
     tools: Path | None,
+    firewall: Path | None,
     secret_file: Path | None,
 ) -> _Plan:
     """Make what was not given. Raises `_CannotStart` for a secret that can't be used."""
@@ -223,6 +229,7 @@ def _prepare(
         metrics_port=metrics_port,
         policy=policy or documents.keep_or_write(root / "policy.yaml", documents.POLICY),
         tools=tools or documents.keep_or_write(root / "tools.yaml", documents.TOOLS),
+        firewall=firewall,
         secret_file=secret_file,
         token_file=documents.write_private(root / "token", token),
     )
@@ -275,17 +282,22 @@ def _start(
 
 def _environment(plan: _Plan) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("KALGUARD_")}
-    return inherited | {
-        "KALGUARD_HOST": "127.0.0.1",
-        "KALGUARD_PORT": str(plan.http_port),
-        "KALGUARD_METRICS_ADDRESS": f"127.0.0.1:{plan.metrics_port}",
-        "KALGUARD_GRPC_ADDRESS": f"unix://{plan.sockets}/authz.sock",
-        "KALGUARD_ADMIN_ADDRESS": f"unix://{plan.sockets}/admin.sock",
-        "KALGUARD_TOKEN_SECRET_FILE": str(plan.secret_file.resolve()),
-        "KALGUARD_POLICY_PATH": str(plan.policy.resolve()),
-        "KALGUARD_TOOLS_PATH": str(plan.tools.resolve()),
-        "KALGUARD_AUDIT_LOG_PATH": str(plan.audit_log),
-    }
+    optional = {} if plan.firewall is None else {"KALGUARD_FIREWALL_PATH": str(plan.firewall.resolve())}
+    return (
+        inherited
+        | optional
+        | {
+            "KALGUARD_HOST": "127.0.0.1",
+            "KALGUARD_PORT": str(plan.http_port),
+            "KALGUARD_METRICS_ADDRESS": f"127.0.0.1:{plan.metrics_port}",
+            "KALGUARD_GRPC_ADDRESS": f"unix://{plan.sockets}/authz.sock",
+            "KALGUARD_ADMIN_ADDRESS": f"unix://{plan.sockets}/admin.sock",
+            "KALGUARD_TOKEN_SECRET_FILE": str(plan.secret_file.resolve()),
+            "KALGUARD_POLICY_PATH": str(plan.policy.resolve()),
+            "KALGUARD_TOOLS_PATH": str(plan.tools.resolve()),
+            "KALGUARD_AUDIT_LOG_PATH": str(plan.audit_log),
+        }
+    )
 
 
 def _http_ready(port: int, path: str) -> bool:
@@ -330,6 +342,7 @@ def _banner(plan: _Plan, as_json: bool) -> None:
         f"HTTP API    {plan.url}/v1/prompt/check, /v1/tool/check, /health",
         f"metrics     http://127.0.0.1:{plan.metrics_port}/metrics",
         f"policy      {_shown(plan.policy)} and {_shown(plan.tools)}: change them, they are read again at once",
+        *([] if plan.firewall is None else [f"firewall    {_shown(plan.firewall)}: read again, too"]),
         f"audit log   {_shown(plan.audit_log)}",
         f"logs        {_shown(plan.logs)}/",
         "stop        Ctrl-C",
@@ -347,6 +360,7 @@ def _as_data(plan: _Plan) -> dict[str, Any]:
         "tokenFile": str(plan.token_file),
         "policy": str(plan.policy),
         "tools": str(plan.tools),
+        "firewall": None if plan.firewall is None else str(plan.firewall),
         "auditLog": str(plan.audit_log),
         "logs": str(plan.logs),
         "requests": [
