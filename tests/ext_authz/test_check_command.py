@@ -1,4 +1,4 @@
-"""`kalguard check request`: what a request of an agent would become, asked at the keyboard."""
+"""`kalguard check`: what a request of an agent would become, asked at the keyboard."""
 
 from __future__ import annotations
 
@@ -73,6 +73,26 @@ def test_what_is_typed_wrong_is_named(check: Any, words: tuple[str, ...], told: 
     result = check(*words)
     assert result.exit_code == 2
     assert told in result.output
+
+
+def test_a_prompt_that_passes_only_rewritten_is_shown_so(
+    check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = tmp_path / "firewall.yaml"
+    document.write_text("phrases: [{id: ticket, pattern: 'tkt-[0-9]{6}', action: sanitize}]")
+    monkeypatch.setenv("KALGUARD_FIREWALL_PATH", str(document))
+    words = ["check", "prompt", "see tkt-123456\u202e", "--agent", "agent-1"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0
+    assert result.output.startswith("allow: OK (risk 20)\n  only as it is rewritten; ")
+    assert result.output.endswith("\n  user: see [REDACTED:phrase]\\u{202e}\n")
+
+
+@pytest.mark.parametrize("words", [("prompt", "-"), ("tool", "deploy", "-")])
+def test_words_that_are_not_utf8_are_said_to_be_so(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, ["check", *words, "--agent", "agent-1"], input=b"ab\xff")
+    assert result.exit_code == 2
+    assert "not UTF-8 (byte 2)" in result.output
 
 
 def test_who_asks_has_to_be_said(check: Any) -> None:

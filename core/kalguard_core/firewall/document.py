@@ -399,7 +399,13 @@ class _Reader:
 
     def profiles(self) -> dict[str, Profile]:
         """All of them, those that are always there first."""
-        return {name: self._profile(name) for name in (*self._built_in, *self._content.profiles)}
+        made = {name: self._profile(name) for name in (*self._built_in, *self._content.profiles)}
+        pinned = any(role.scoring is Scoring.PINNED for profile in made.values() for role in profile.roles.values())
+        if self._content.trusted and not pinned:
+            raise self._document.error(
+                ("trusted",), "no role of any profile has `score: pinned`, so nobody would look at these"
+            )
+        return made
 
     def _profile(self, name: str) -> Profile:
         known = self._done.get(name)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ..settings import SettingsError, load_settings
+from .audit import printable
 from .output import fail, json_option
 
 
@@ -41,7 +42,7 @@ _agent = click.option(
 @json_option
 def prompt(text: str, role: str, agent: str | None, config: Path | None, as_json: bool) -> None:
     """Check one message. TEXT `-` reads it from standard input."""
-    content = sys.stdin.read() if text == "-" else text
+    content = _words(text, "TEXT", as_json)
     body = {"messages": [{"role": role, "content": content}]}
     _decide("/v1/prompt/check", body, agent, config, as_json)
 
@@ -55,7 +56,7 @@ def prompt(text: str, role: str, agent: str | None, config: Path | None, as_json
 def tool(name: str, arguments: str, agent: str | None, config: Path | None, as_json: bool) -> None:
     """Check a call of tool NAME with ARGUMENTS (a JSON object; `-` reads it from standard input)."""
     try:
-        parsed = json.loads(sys.stdin.read() if arguments == "-" else arguments)
+        parsed = json.loads(_words(arguments, "ARGUMENTS", as_json))
     except ValueError as error:
         fail(f"ARGUMENTS are not JSON: {error}", as_json=as_json, code=2)
         return
@@ -187,6 +188,16 @@ def _lines(told: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _words(argument: str, name: str, as_json: bool) -> str:
+    """An argument, or standard input for `-`. Ends the command if it is not UTF-8."""
+    try:
+        # what is not UTF-8 on the command line comes as lone surrogates
+        return (sys.stdin.buffer.read() if argument == "-" else argument.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError as error:
+        fail(f"{name}: not UTF-8 (byte {error.start})", as_json=as_json, code=2)
+        raise  # `fail` ends the process
+
+
 def _ask_who(agent: str | None) -> None:
     if agent is None and not os.environ.get("KALGUARD_TOKEN"):
         click.echo("  say who asks: --agent ID, or a token in KALGUARD_TOKEN")
@@ -205,6 +216,12 @@ def _decide(path: str, body: dict[str, Any], agent: str | None, config: Path | N
         risk = answer.get("data", {}).get("riskScore")
         shown = f" (risk {risk})" if risk is not None else ""
         click.echo(f"{answer['decision']}: {answer['message']}{shown}")
+        rewritten = answer.get("data", {}).get("sanitizedMessages", ())
+        if rewritten:
+            click.echo("  only as it is rewritten; where that can't be done, as behind Envoy, it is refused unless")
+            click.echo("  `onUnrewritable` of the rule or the profile says otherwise:")
+        for message in rewritten:
+            click.echo(f"  {printable(message['role'])}: {printable(message['content'], limit=None)}")
         if answer.get("errorCode"):
             click.echo(f"  {answer['errorCode']}" + (f": {detail}" if detail else ""))
         _ask_who(agent)

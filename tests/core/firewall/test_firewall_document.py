@@ -175,6 +175,7 @@ def test_a_document_goes_to_another_process_and_is_equal_there(firewalls: Firewa
             "did you mean mine?",
         ),
         ("profiles:\n  a: {trusted: ['" + "0" * 64 + "']}", 2, "profiles.a.trusted", "no role of this profile"),
+        ("trusted: ['" + "0" * 64 + "']", 1, "trusted", "no role of any profile"),
         ("disabledRules: [override-earlyer]", 1, "disabledRules[0]", "did you mean override-earlier?"),
         ("phrases: [{id: a, action: block}]", 1, "phrases[0]", "say either text or pattern"),
         ("phrases:\n- {id: a, text: x, action: tag}\n- {id: a, text: y, action: tag}", 3, "phrases[1].id", "already"),
