@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from ..action import Message
 from .base import Assessment, PromptFirewall, Span, risk_of
 from .content import MARKER, PhraseMatches, Phrases, places_of
-from .profile import STAND_IN, CategoryProfile, DetectorOptions, Profile, Scoring, natural_trust
+from .profile import STAND_IN, CategoryProfile, Profile, Scoring, natural_trust
 from .sensitive import Finding as SensitiveFinding
 from .sensitive import SensitiveData
 from .sensitive import Verdict as SensitiveVerdict
@@ -216,25 +216,6 @@ class ProfiledFirewall:
             digest = sha256(message.text.encode("utf-8", "surrogatepass")).hexdigest()
             role = _UNREAD if digest in self.profile.pins else "user"
         return replace(message, text="") if role == _UNREAD else replace(message, role=role)
-
-
-class Muted:
-    """A firewall without some of its rules or categories, for one that can't leave them out by itself."""
-
-    def __init__(self, firewall: PromptFirewall, options: DetectorOptions) -> None:
-        self._firewall = firewall
-        self._options = options
-
-    def score(self, messages: Sequence[Message]) -> Assessment:
-        """See `PromptFirewall`."""
-        found = self._firewall.score(messages)
-        rules, categories = self._options.disabled_rules, self._options.disabled_categories
-        spans = tuple(span for span in found.spans if span.rule not in rules and span.category not in categories)
-        return found if len(spans) == len(found.spans) else Assessment(min(found.risk, risk_of(spans)), spans)
-
-    def sanitize(self, messages: Sequence[Message], assessment: Assessment) -> tuple[Message, ...]:
-        """See `PromptFirewall`."""
-        return self._firewall.sanitize(messages, assessment)
 
 
 _NO_LIMITS: Final = CategoryProfile()

@@ -65,11 +65,6 @@ def verhoeff(digits: bytes) -> bool:
     return state == 0
 
 
-def mod97(text: bytes) -> int:
-    """ISO 7064 mod 97-10 of digits and letters (A is 10)."""
-    return int("".join(str(int(chr(char), 36)) for char in text)) % 97
-
-
 def mod11_10(digits: bytes) -> bool:
     """ISO 7064 mod 11,10: the German tax number."""
     product = 10

@@ -439,7 +439,6 @@ def _personal(
 
 _QUAD: Final = r"(?:\A|[^A-Za-z0-9.])((?:[0-9]{1,3}\.){3}[0-9]{1,3})(?:\z|[^0-9A-Za-z])"
 _SIX: Final = r"(?:\A|[^A-Za-z0-9:.])([0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{2,34}[0-9A-Fa-f:])(?:\z|[^0-9A-Za-z:.])"
-_SEPARATED: Final = r"[ .-]?"
 
 PERSONAL: Final[tuple[Detector, ...]] = (
     _personal(

@@ -68,7 +68,6 @@ class HyperscanSieve:
     def __init__(self, patterns: Sequence[str], serialized: bytes | None = None) -> None:
         import hyperscan  # where it is missing, RE2 does
 
-        self._stopped: type[Exception] = hyperscan.ScanTerminated
         self._scratch: Any = hyperscan.Scratch
         if serialized is not None:
             self._database = hyperscan.loadb(serialized, mode=hyperscan.HS_MODE_BLOCK)
