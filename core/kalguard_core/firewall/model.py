@@ -2,7 +2,8 @@
 
 Rules of this file:
 - Whole numbers from the words to the risk, so that a text has one score on every machine.
-- A text is scored window by window, and as its worst window: no amount of honest text around an attack hides it.
+- Evidence is that of a window of words, and a text is as bad as its worst one: no amount of honest text around an
+  attack hides it.
 - `Model.load` takes an artifact whole or not at all: it has a checksum, and its numbers are bounded.
 """
 
@@ -10,8 +11,6 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -76,15 +75,6 @@ class _Artifact(msgspec.Struct, frozen=True):
     words: dict[bytes, int]
     stems: dict[bytes, int]
     strings: dict[bytes, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A part of a text: words `start` to `end` (exclusive), and the evidence in it in thousandths of a logit."""
-
-    start: int
-    end: int
-    evidence: int
 
 
 class Model:
@@ -190,16 +180,6 @@ class Model:
     def evidence(self, total: Numbers, count: Numbers) -> Numbers:
         """The evidence of windows, from the sum of their weights and the number of their features."""
         return (total * self.scale[np.minimum(count, len(self.scale) - 1)] >> _FRACTION) + self.bias
-
-    def windows(self, sums: Numbers, counts: Numbers, segments: Sequence[tuple[int, int]]) -> list[Window]:
-        """All windows of some stretches of words, as `contributions` has them, and the evidence in each."""
-        bounds = [place for start, end in segments for place in window_bounds(start, end)]
-        if not bounds:
-            return []
-        starts, ends = np.array(bounds, np.int64).T
-        upto, many = (np.concatenate(([0], np.cumsum(values))) for values in (sums, counts))
-        found = self.evidence(upto[ends] - upto[starts], many[ends] - many[starts])
-        return [Window(*window) for window in zip(starts.tolist(), ends.tolist(), found.tolist(), strict=True)]
 
     def risk(self, evidence: int) -> int:
         """The risk (0-100) that the curve gives to evidence."""

@@ -11,6 +11,7 @@ from kalguard_core.firewall import training
 from kalguard_core.firewall.evaluation import Row
 from kalguard_core.firewall.model import Model
 from kalguard_core.firewall.training import NOISY, OWN, Trainer, bundled_corpus, train
+from windows import evidence_of_windows
 
 ORDERS = ("zorble", "quaff", "mimsy", "vorpal")
 THINGS = ("garden", "river", "train", "kettle", "ladder", "window", "button", "forest", "silver", "market")
@@ -54,8 +55,7 @@ def model(small: None) -> Model:
 
 
 def risk(model: Model, text: str) -> int:
-    words = model.vocabulary.words_of(text.encode())
-    return max(model.risk(window.evidence) for window in model.windows(*model.contributions(words), [(0, len(words))]))
+    return model.risk(max(evidence_of_windows(model, model.vocabulary.words_of(text.encode())).values()))
 
 
 def test_a_small_folder_is_separated_and_what_it_never_saw_is_told_right(model: Model) -> None:
