@@ -122,15 +122,21 @@ def artifact() -> str:
     )
 
 
+def language_of(name: str) -> str:
+    """The language of a file of the corpus, by its name: `hi-latn-style.jsonl` is no Hindi."""
+    name = name.removesuffix(".jsonl")
+    while name not in _NAMES and "-" in name:
+        name = name.rpartition("-")[0]
+    return name
+
+
 def corpus() -> str:
     """KalGuard's own texts that the model is trained on."""
     found: dict[str, list[int]] = {}
     for file in resources.files("kalguard_core.firewall").joinpath("corpus").iterdir():
         if not file.name.endswith(".jsonl"):
             continue
-        language = file.name.removesuffix(".jsonl")
-        language = language if language in _NAMES else language.split("-")[0]
-        counts = found.setdefault(language, [0, 0])
+        counts = found.setdefault(language_of(file.name), [0, 0])
         for line in file.read_bytes().splitlines():
             counts[json.loads(line)["label"] != "attack"] += 1
     lines = ["| language | attacks | honest texts |", "|---|---:|---:|"]
