@@ -168,7 +168,7 @@ def test_a_line_of_a_folder_is_read_with_its_file_as_source_where_it_names_none(
         ('{"text": "x", "label": "bad"}', "'label' must be attack or benign, not 'bad'"),
         ('{"text": "x", "label": "attack", "kind": "odd"}', "must be one of direct, jailbreak"),
         ('{"text": "x", "label": "attack", "role": "root"}', "unknown role 'root': use one of system"),
-        (b"\xff", "not UTF-8 (byte 0 of the line)"),
+        (b"\xff", "not UTF-8"),
     ],
 )
 def test_a_line_that_is_no_labelled_text_is_refused_with_the_reason(line: Any, wrong: str) -> None:
