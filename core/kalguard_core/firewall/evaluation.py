@@ -50,7 +50,6 @@ DEFINITIONS: Final = (
 _WORD: Final = re.compile(r"[^\W_]+")
 
 T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
 
 
 class BadRow(ValueError):

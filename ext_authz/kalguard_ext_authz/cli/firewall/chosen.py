@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 import orjson
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
     from kalguard_core.firewall import PromptFirewall
     from kalguard_core.firewall.detectors import Compiler
 
-BLOCK_AT: Final = 70
-SANITIZE_AT: Final = 50
-
 Maker = Callable[[], "PromptFirewall"]
 """Makes a firewall; can be sent to another process, which a firewall need not be."""
-
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,8 +33,8 @@ class BadInput(ValueError):
 class Thresholds:
     """From which risk (1-100) on a prompt is sanitized, and blocked."""
 
-    sanitize: int = SANITIZE_AT
-    block: int = BLOCK_AT
+    sanitize: int = 50
+    block: int = 70
 
 
 def default_firewall() -> PromptFirewall:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kalguard_core.firewall.evaluation import (
+    ROLES,
     BadRow,
     Row,
     family_of,
@@ -103,8 +104,6 @@ def evaluate(
     \b
     kalguard firewall evaluate prompts/ --leave-source-out --folds 8 --beside --jobs 2
     """
-    from kalguard_core.firewall.evaluation import ROLES
-
     for each in role_of:
         if not all(each.partition("=")):
             fail(f"--role-of: {each!r} is not SOURCE=ROLE", as_json=as_json, code=2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from importlib import resources
 from pathlib import Path
 
 import click
@@ -14,7 +13,7 @@ from kalguard_core.firewall.evaluation import BadRow
 
 from ..output import emit, fail, json_option
 from .rows import read_folder
-from .trained import ARTIFACT, model_of
+from .trained import bundled_artifact, model_of
 from .work import Progress
 
 DIFFERENT = 1
@@ -61,7 +60,7 @@ def train(folder: Path, output: Path | None, check: bool, as_json: bool) -> None
     if not check:
         emit(human, told, as_json=as_json)
         return
-    bundled = hashlib.sha256(resources.files("kalguard_core.firewall").joinpath(ARTIFACT).read_bytes()).hexdigest()
+    bundled = hashlib.sha256(bundled_artifact()).hexdigest()
     same = bundled == digest
     verdict = "the same as in this build" if same else f"another than in this build, which has sha256 {bundled}"
     emit(f"{human}\n{verdict}", told | {"bundled": bundled, "same": same}, as_json=as_json)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from importlib import import_module, resources
+from typing import TYPE_CHECKING, Any
 
 from .chosen import Maker, compiler
 
@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from kalguard_core.firewall import PromptFirewall
     from kalguard_core.firewall.evaluation import Row
 
-ARTIFACT: Final = "model.bin"
-"""The bundled model, in the folder of `kalguard_core.firewall`."""
+
+def bundled_artifact() -> bytes:
+    """The artifact of the model that comes with KalGuard."""
+    from kalguard_core.firewall.model import FILE
+
+    return resources.files("kalguard_core.firewall").joinpath(FILE).read_bytes()
 
 
 def model_of(rows: Sequence[Row], step: Callable[[], None] = lambda: None) -> bytes:
