@@ -2,8 +2,8 @@
 
 Rules of this file:
 - A plan can be written out in any size, so that what it costs can be compared at n and at four times n.
-- Work is counted in what is the same on every machine: calls of functions, and bytes that are read. Time is measured
-  by `tests/fuzz/slow.py` alone, and asserted nowhere.
+- Work is counted in what is the same on every machine: calls of functions, and bytes that are read. The time that
+  these texts take is measured by `tests/fuzz/slow.py`, and asserted nowhere.
 """
 
 from __future__ import annotations

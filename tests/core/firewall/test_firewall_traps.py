@@ -137,7 +137,7 @@ def test_few_traps_are_rewritten(default: PromptFirewall) -> None:
 
 
 def test_a_tool_may_return_most_traps(default: PromptFirewall) -> None:
-    # What tools return is read more strictly, and quotation marks excuse nothing there: JSON is full of them.
+    # What tools return is read more strictly, and quotation marks excuse a few words at most: JSON is full of them.
     returned = tuple(replace(trap, role="tool") for trap in WRITTEN if trap.role in ("user", "document", "file"))
     _require(_scored(default, returned), BLOCK, 0.10)
 
