@@ -50,6 +50,7 @@ _POWER: Final = 0.7  # evidence grows with the sum of weights over this power of
 _GAIN: Final = 4.0
 _PENALTY: Final = 1e-5
 _ATTACK_SHARE: Final = 0.5  # of the weight of honest texts, what all attacks together have
+_OWN_SHARE: Final = 2.0  # of the weight that another source of its size has: it holds the contrasts that others lack
 _ROUND_ONE, _ROUND_TWO = 26, 14  # steps of L-BFGS
 _NEAR_BEST: Final = 0.5  # logits below the best window of an attack
 _FOLDS: Final = 6
@@ -104,9 +105,7 @@ class Trainer:
         self._attack = attacks[self._owner]
         self._source = source_of_row[self._owner]
         sizes = Counter((row.source, row.attack) for row in self.rows)
-        self._row_weight = np.array(
-            [0.0 if (row.source, row.attack) in NOISY else sizes[row.source, row.attack] ** -0.5 for row in self.rows]
-        )
+        self._row_weight = np.array([_weight(row, sizes[row.source, row.attack]) for row in self.rows])
 
     def _read(self) -> tuple[_Matrix, Numbers]:
         vocabulary = Vocabulary(self.lexicon)
@@ -264,6 +263,14 @@ def bundled_corpus() -> list[Row]:
                 )
             )
     return rows
+
+
+def _weight(row: Row, size: int) -> float:
+    """The weight of a row of a source that has so many of its label."""
+    if (row.source, row.attack) in NOISY:
+        return 0.0
+    share: float = size**-0.5
+    return share * _OWN_SHARE if row.source.startswith(OWN) else share
 
 
 def _sampled(rows: Iterable[Row]) -> list[Row]:
