@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalguard_core.firewall.features import NEAR, SIZE, Vocabulary, features_of, split, word_places
+from kalguard_core.firewall.features import NEAR, SIZE, Vocabulary, features_of, split, word_bounds
 from kalguard_core.firewall.fold import fold_bytes
 from kalguard_core.firewall.lexicon import read_lexicons
 
@@ -29,6 +29,11 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=4)), max_size=12).map("".join)
 
 
+def places_of(data: bytes) -> list[tuple[int, int]]:
+    starts, ends = word_bounds(data)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
 def concepts(text: str) -> list[int]:
     return [int(word) & 0x3F for word in WORDS.words_of(fold_bytes(text))]
 
@@ -38,7 +43,7 @@ def concepts(text: str) -> list[int]:
 def test_words_stand_where_their_places_say(text: str) -> None:
     data = fold_bytes(text)
     words = split(data)
-    places = list(word_places(data, [(index, index + 1) for index in range(len(words))]))
+    places = places_of(data)
     assert len(places) == len(words) == len(WORDS.words_of(data))
     behind = 0
     for (start, end), word in zip(places, words, strict=True):
@@ -53,21 +58,7 @@ def test_punctuation_of_any_script_is_no_word(mark: str) -> None:
         data = fold_bytes(text)
         words = split(data)
         assert len(words) == 2
-        assert [split(data[start:end]) for start, end in word_places(data, [(0, 1), (1, 2)])] == [[w] for w in words]
-
-
-@given(TEXTS)
-def test_a_stretch_of_words_reaches_from_its_first_to_its_last(text: str) -> None:
-    data = fold_bytes(text)
-    count = len(split(data))
-    if count:
-        (whole,) = word_places(data, [(0, count)])
-        single = list(word_places(data, [(0, 1), (count - 1, count)]))
-        assert whole == (single[0][0], single[1][1])
-
-
-def test_no_stretch_has_no_place() -> None:
-    assert list(word_places(b"some words", [])) == []
+        assert [split(data[start:end]) for start, end in places_of(data)] == [[w] for w in words]
 
 
 @pytest.mark.parametrize(
