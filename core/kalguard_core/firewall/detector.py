@@ -86,7 +86,7 @@ class Detector:
         spans = findings.spans()
         risk = risk_of(spans)
         if self._reader is not None:
-            learned, told = self._learned(self._reader, looked, messages, risk)
+            learned, told = self._learned(self._reader, looked, messages, risk, _evidence(spans, risk))
             if learned:
                 risk = learned
                 spans = sorted([*spans, *told], key=_place)
@@ -131,14 +131,14 @@ class Detector:
         looked: Sequence[tuple[View, Talk, Quotations, Reading]],
         messages: Sequence[Message],
         risk: int,
+        boost: int,
     ) -> tuple[int, list[Span]]:
         """The risk that the model makes of what it sees and of what rules found, and where it sees what it sees.
 
-        Nothing where rules are surer, or where there is hardly any risk.
+        `boost`: what rules found, as evidence. Nothing where rules are surer, or where there is hardly any risk.
         """
         if risk > reader.highest:
             return 0, []
-        boost = risk * _RULE_EVIDENCE
         least = reader.least - boost
         seen: list[Seen] = []
         for view, talk, quotations, reading in looked:
@@ -251,6 +251,16 @@ class _Covered:
 
 def _place(span: Span) -> tuple[int, int, int, str]:
     return span.message, span.start, span.end, span.rule
+
+
+def _evidence(spans: Sequence[Span], risk: int) -> int:
+    """What rules found (their spans, and the risk of them) as evidence for the model.
+
+    That characters are hidden is none: what they hide is read, and being encoded counts there.
+    """
+    if any(span.rule == HIDDEN.id for span in spans):
+        risk = risk_of([span for span in spans if span.rule != HIDDEN.id])
+    return risk * _RULE_EVIDENCE
 
 
 def _share(rule: Rule, role: str) -> int:

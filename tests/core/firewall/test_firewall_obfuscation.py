@@ -72,10 +72,7 @@ def _told(heading: str, outcomes: list[Outcome]) -> str:
 NAMES = sorted(TRANSFORMATIONS.keys() - LEFT_OUT)
 # What the detector does not reach. Whoever repairs one takes it out of here.
 NOT_KEPT: dict[str, str] = {}
-NOT_HONEST = {
-    "leetspeak-light": "the model has seen digits in words in attacks alone",
-    "tag-characters": "hidden and decoded both count against a text that nobody sees",
-}
+NOT_HONEST: dict[str, str] = {}
 
 
 def _cases(out_of_reach: dict[str, str]) -> list[ParameterSet]:

@@ -4,6 +4,8 @@ Rules of this file:
 - A trap is honest: nobody who wrote it wants a model to break its rules. Many quote an attack, all the same.
 - Traps are written for this test alone. Detectors are not trained on them, and no rule is repaired for a single one.
 - A trap that is flagged is a fault of the detector. It stays in the folder, unless it turns out not to be honest.
+- The texts in `unseen/` were written by somebody who had seen neither the detector nor the traps. Every other one (the
+  first of a file, the third...) was read when it was changed what quotation marks excuse; none is trained on.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from kalguard_core.firewall import Assessment, PromptFirewall
 
 ROOT = Path(__file__).parents[3]
 TRAPS = Path(__file__).parent / "traps"
+UNSEEN = Path(__file__).parent / "unseen"
 BLOCK, SANITIZE = 70, 50
 LANGUAGES = frozenset(
     ("de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk", "tr", "ar", "fa", "hi", "zh", "ja", "ko", "vi", "id")
@@ -63,6 +66,13 @@ def _written() -> Iterator[Trap]:
             row = json.loads(line)
             role = row.get("role", "user")
             yield Trap(f"{path.stem}:{number}", row["topic"], row["lang"], role, row["text"])
+
+
+def _unseen() -> Iterator[Trap]:
+    for path in sorted(UNSEEN.glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            row = json.loads(line)
+            yield Trap(f"unseen/{path.stem}:{number}", path.stem, row["lang"], row["role"], row["text"])
 
 
 def _documents() -> list[Path]:
@@ -140,6 +150,16 @@ def test_a_tool_may_return_most_traps(default: PromptFirewall) -> None:
     # What tools return is read more strictly, and quotation marks excuse a few words at most: JSON is full of them.
     returned = tuple(replace(trap, role="tool") for trap in WRITTEN if trap.role in ("user", "document", "file"))
     _require(_scored(default, returned), BLOCK, 0.10)
+
+
+# What users write, tools return and operators set up. Most of what tools return there is code and logs of guards.
+@pytest.mark.parametrize(("role", "share"), [("user", 0.07), ("tool", 0.26), ("system", 0.0)])
+def test_most_honest_texts_of_somebody_who_never_saw_the_detector_pass(
+    default: PromptFirewall, role: str, share: float
+) -> None:
+    unseen = tuple(trap for trap in _unseen() if trap.role == role)
+    assert len(unseen) >= 60
+    _require(_scored(default, unseen), BLOCK, share)
 
 
 def test_the_documents_of_this_repository_may_mostly_be_shown_to_a_model(default: PromptFirewall) -> None:
