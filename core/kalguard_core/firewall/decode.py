@@ -2,7 +2,7 @@
 
 Rules of this file:
 - A decoder runs only if its trigger fires. Triggers are single passes that can't be made slow: looking for one byte,
-  translating bytes into classes and looking for a fixed run of classes, one automaton of literal words. One gate over
+  translating bytes into classes and looking for a fixed run of classes, one table of literal words. One gate over
   the classes stands before most of them: prose ends there. What is written so in honest text (`%20`, `&amp;`, `a*b`,
   `x=80`) fires nothing alone: letters must be written in a way in which nobody has to write them.
 - Percent signs, entities, escapes, tags and emphasis are undone together, in one view: they are mixed in honest
@@ -34,6 +34,7 @@ import re2
 from numpy.typing import NDArray
 
 from .fold import codes_of, fold_codes
+from .literals import Literals
 from .words import KNOWN, LONGEST, TELLING, TELLING_TOO
 
 WALL: Final = b"\n\x00\n"
@@ -54,9 +55,8 @@ _LETTERS_CUT: Final = 1024  # letters without gaps that are cut into words; each
 _FLIP_LIMIT: Final = 8192  # a text up to this long is read backwards whole
 
 
-def _re2(pattern: bytes, *, ignore_case: bool = False) -> Any:
+def _re2(pattern: bytes) -> Any:
     options = re2.Options()
-    options.case_sensitive = not ignore_case
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
     options.max_mem = 64 << 20  # only what is visited is kept; less makes it fall back to a slow automaton
@@ -158,16 +158,17 @@ class _Text:
         self.skipped = skipped
         self.classes = data.translate(_CLASSES, _CONTINUATION)
         self.fired = frozenset(_TRIGGERS[index] for index in _ON_CLASSES.Match(self.classes) or ())
-        plain = data.translate(_CUTS_TO_SPACES)
-        self.told = [(start, end, plain[start:end].decode("ascii").lower()) for start, end in self._told(plain)]
-
-    def _told(self, plain: bytes) -> list[tuple[int, int]]:
-        return self.found(_TELLTALE, plain)
+        plain = data.translate(_TO_PLAIN)
+        told = self._bounded(_TELLTALE.places(plain), len(plain))
+        self.told = [(start, end, plain[start:end].decode("ascii")) for start, end in told]
 
     def found(self, pattern: Any, data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
         """Where an RE2 pattern matches, up to the limit of pieces."""
         stop = len(data) if end is None else end
-        spans = [match.span() for match in islice(pattern.finditer(data, start, stop), _HITS)]
+        return self._bounded((match.span() for match in pattern.finditer(data, start, stop)), stop)
+
+    def _bounded(self, places: Iterator[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
+        spans = list(islice(places, _HITS))
         if len(spans) == _HITS:
             self.skipped.append((spans[-1][1], stop))
         return spans
@@ -217,7 +218,6 @@ _ON_HEX: Final = rb"[aA0]{12}|(?:[aA0]{2}[ ,?-]{1,3}){5}|(?:0a[aA0]{2}[ ,?-]{0,3
 _ON_CODES: Final = rb"0{2,3}(?:[ .,/?*-]{1,3}0{2,3}){4}"
 _ON_BINARY: Final = rb"0{7}"
 _ON_SPLIT: Final = rb"[aA][.*/-]{1,3}[aA]{1,3}[.*/-]{1,3}[aA]"
-_CUTS_TO_SPACES: Final = bytes.maketrans(b"-_.*~`|^'/\\", b" " * 11)
 _CLASS_NAMES: Final = {
     "lower": "a",
     "upper": "A",
@@ -231,6 +231,7 @@ _CLASS_NAMES: Final = {
 }
 _LOWER: Final = b"abcdefghijklmnopqrstuvwxyz"
 _UPPER: Final = _LOWER.upper()
+_TO_PLAIN: Final = bytes.maketrans(b"-_.*~`|^'/\\" + _UPPER, b" " * 11 + _LOWER)
 _DIGITS: Final = b"0123456789"
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 _CLASSES: Final = _classes(
@@ -1190,7 +1191,7 @@ def _put_together(text: _Text, pattern: Any, first: int = 0, last: int | None = 
     data = text.data
     hits: list[tuple[Hit, bool]] = []
     for start, end in text.found(pattern, data, first, last):
-        if not _any_known(data[start:end].translate(_CUTS_TO_SPACES).decode("ascii").lower().split()):
+        if not _any_known(data[start:end].translate(_TO_PLAIN).decode("ascii").split()):
             continue
         parts = [part.span() for part in _LETTER_RUN.finditer(data, start, end)]
         index = 0
@@ -1405,10 +1406,10 @@ _CUT_BY_SPACE: Final = frozenset(
     for at in range(2, len(word) - 1)
     if word[:at] not in KNOWN or word[at:] not in KNOWN
 )
-_LITERALS: Final = (*_CUT_BY_SPACE, *_BACKWARDS, *_SHIFTS, *_MIRRORED, *_PIG, *_UNORDERED_PAIRS)
-
-
-_TELLTALE: Final = _re2("|".join(sorted(_LITERALS, key=len, reverse=True)).encode("ascii"), ignore_case=True)
+_TELLTALE: Final = Literals(
+    (word.encode("ascii") for word in chain(_CUT_BY_SPACE, _BACKWARDS, _SHIFTS, _MIRRORED, _PIG)),
+    (pair.encode("ascii") for pair in _UNORDERED_PAIRS),
+)
 
 
 def _told(text: _Text, words: Container[str]) -> list[tuple[int, int, str]]:
