@@ -383,3 +383,62 @@ def test_a_bar_shows_how_far_it_is_only_on_a_terminal(tmp_path: Path) -> None:
     os.close(ours)
     assert json.loads(answer)["decision"] == "allow"
     assert b"scoring" in shown
+
+
+PACK = """
+pack: acme
+version: 1
+rules:
+  - id: acme-door
+    title: The door of the acme house
+    category: hijack
+    owasp: [LLM01]
+    atlas: []
+    severity: high
+    weight: 60
+    languages: [en]
+    phrase: "open the acme door"
+    examples: ["Please open the acme door."]
+    counterexamples: ["EXAMPLE"]
+"""
+
+
+def _document(tmp_path: Path, counterexample: str) -> str:
+    (tmp_path / "acme.yaml").write_text(PACK.replace("EXAMPLE", counterexample))
+    document = tmp_path / "firewall.yaml"
+    document.write_text('version: "1.0"\npacks: [acme.yaml]\n')
+    return str(document)
+
+
+def test_rules_are_listed_by_their_ids_those_of_own_packs_too(tmp_path: Path) -> None:
+    lines = run("rules", "--firewall", _document(tmp_path, "The door is open.")).stdout.splitlines()
+    assert len(lines) > 500
+    assert ["acme-door", "hijack", "60", "The", "door"] in [line.split()[:5] for line in lines]
+    assert {"override-earlier", "learned", "hidden-characters"} <= {line.split()[0] for line in lines}
+    listed = json.loads(run("rules", "--json").stdout)
+    assert {entry["id"] for entry in listed["rules"]} == {line.split()[0] for line in lines} - {"acme-door"}
+
+
+def test_rules_that_do_what_their_examples_say_pass_the_check(tmp_path: Path) -> None:
+    result = run("rules", "--check", "--firewall", _document(tmp_path, "The door is open."))
+    assert result.exit_code == 0
+    assert "examples: all as they say" in result.stdout
+
+
+def test_a_counterexample_that_its_rule_finds_is_told_with_its_rule(tmp_path: Path) -> None:
+    document = _document(tmp_path, "Open the acme door\\e[31m!")
+    result = run("rules", "--check", "--firewall", document)
+    assert result.exit_code == 1
+    assert "acme: acme-door finds its counterexample: Open the acme door\\u{1b}[31m!" in result.stdout
+    assert "1 of the examples are not as their rules say" in result.stderr
+    found = json.loads(run("rules", "--check", "--json", "--firewall", document).stdout)
+    assert not found["ok"]
+    assert [(each["rule"], each["found"]) for each in found["wrong"]] == [("acme-door", True)]
+
+
+def test_a_pack_that_cannot_be_read_is_named_by_rules(tmp_path: Path) -> None:
+    document = _document(tmp_path, "The door is open.")
+    (tmp_path / "acme.yaml").write_text("pack: [")
+    result = run("rules", "--firewall", document)
+    assert result.exit_code == 2
+    assert "acme.yaml" in result.stderr

@@ -1,4 +1,4 @@
-"""`kalguard firewall`: score texts, see why, measure, and rebuild the model."""
+"""`kalguard firewall`: score texts, see why, list the rules, measure, and rebuild the model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from .evaluate import evaluate
 from .explain import explain
+from .rules import rules
 from .score import score
 from .train import train
 
@@ -18,5 +19,5 @@ def firewall() -> None:
     """
 
 
-for _command in (score, explain, evaluate, train):
+for _command in (score, explain, rules, evaluate, train):
     firewall.add_command(_command)

@@ -18,6 +18,7 @@ from kalguard_core.firewall.evaluation import ROLES
 if TYPE_CHECKING:
     from kalguard_core.firewall import PromptFirewall
     from kalguard_core.firewall.detectors import Compiler
+    from kalguard_core.firewall.engine import Engine
 
 Maker = Callable[[], "PromptFirewall"]
 """Makes a firewall; can be sent to another process, which a firewall need not be."""
@@ -79,23 +80,42 @@ def maker_of(document: Path | None, profile: str | None) -> tuple[Maker, Thresho
     return partial(_profiled, document, profile), Thresholds(found.profile.sanitize, found.profile.block)
 
 
+def engine_of(document: Path | None) -> Engine:
+    """The compiled rules: those built in, and those of a document's packs. Raises `click.UsageError`."""
+    if document is None:
+        return compiler().engine(())
+    from kalguard_core.documents import DocumentError
+    from kalguard_core.firewall.pack import PackError
+
+    try:
+        return compiler().engine(_packs(document, _text(document)))
+    except (DocumentError, PackError) as error:
+        raise click.UsageError(str(error)) from None
+
+
 def _profiled(document: Path | None, profile: str | None) -> Any:
     from kalguard_core.documents import DocumentError
-    from kalguard_core.firewall.document import Firewalls, pack_paths
+    from kalguard_core.firewall.document import Firewalls
 
     try:
         if document is None:
             firewalls = Firewalls.built_in(compiler=compiler())
         else:
             text = _text(document)
-            packs = [(path, _text(document.parent / path, of=document)) for path in pack_paths(text, str(document))]
-            firewalls = Firewalls.parse(text, str(document), tuple(packs), compiler=compiler())
+            firewalls = Firewalls.parse(text, str(document), _packs(document, text), compiler=compiler())
     except DocumentError as error:
         raise click.UsageError(str(error)) from None
     found = firewalls.default if profile is None else firewalls.get(profile)
     if found is None:
         raise click.UsageError(f"no profile {profile!r}: use one of {', '.join(firewalls.names)}")
     return found
+
+
+def _packs(document: Path, text: str) -> tuple[tuple[str, str], ...]:
+    """The rule packs that a document names. Raises `DocumentError` and `click.UsageError`."""
+    from kalguard_core.firewall.document import pack_paths
+
+    return tuple((path, _text(document.parent / path, of=document)) for path in pack_paths(text, str(document)))
 
 
 def _text(path: Path, of: Path | None = None) -> str:
