@@ -211,16 +211,24 @@ class Folded:
         """The characters of `text` that the folded bytes `start` to `end` (exclusive, not empty) come from."""
         if self.ends is None:
             return start, end
-        return self._character(start), self._character(end - 1) + 1
+        first, last = bisect_right(self.ends, start), bisect_right(self.ends, end - 1)
+        if first == last:
+            begin, behind = self._characters(first, self.ends, start, end - 1)
+        else:
+            (begin,), (behind,) = self._characters(first, self.ends, start), self._characters(last, self.ends, end - 1)
+        return begin, behind + 1
 
-    def _character(self, offset: int) -> int:
-        """Index of the character that folded byte `offset` comes from."""
-        assert self.ends is not None
-        chunk = bisect_right(self.ends, offset)
+    def _characters(self, chunk: int, ends: tuple[int, ...], *offsets: int) -> list[int]:
+        """Indexes of the characters that folded bytes of a chunk come from."""
         first = chunk * CHUNK
-        rest = offset - (self.ends[chunk - 1] if chunk else 0)
-        totals = np.cumsum(_TABLES.widths[codes_of(self.text[first : first + CHUNK])], dtype=np.int64)
-        return first + int(np.searchsorted(totals, rest, side="right"))
+        begin = ends[chunk - 1] if chunk else 0
+        written = self.text[first : first + CHUNK]
+        if len(written) == ends[chunk] - begin and written.isascii():  # none is gone: each is a byte
+            return [first + offset - begin for offset in offsets]
+        totals = np.cumsum(_TABLES.widths[codes_of(written)], dtype=np.int64)
+        within = np.searchsorted(totals, [offset - begin for offset in offsets], side="right")
+        found: list[int] = (first + within).tolist()
+        return found
 
 
 def fold(text: str) -> Folded:
