@@ -20,6 +20,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
+from threading import Lock
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -128,9 +129,10 @@ class _Tables:
             np.zeros(1, np.int64),
             np.zeros((1, _MAX_EXPANSION), np.uint32),
         )
-        self.learn(range(0x80))
+        self._learning = Lock()  # two threads that add to `several` at once would take the same index for other letters
+        self._learn(range(0x80))
 
-    def learn(self, codes: Iterable[int]) -> None:
+    def _learn(self, codes: Iterable[int]) -> None:
         for code in codes:
             value = _TABLE[code]
             if isinstance(value, str):
@@ -148,7 +150,8 @@ class _Tables:
         """The folded code points."""
         folded = self.folded.take(codes)
         if not folded.all():
-            self.learn(np.unique(codes[folded == 0]).tolist())
+            with self._learning:
+                self._learn(np.unique(codes[folded == 0]).tolist())
             folded = self.folded.take(codes)
         most = int(folded.max(initial=0))
         if most < _GONE:

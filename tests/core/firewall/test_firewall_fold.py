@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalguard_core.firewall.fold import CHUNK, fold, fold_bytes
+from kalguard_core.firewall.fold import CHUNK, _Tables, fold, fold_bytes
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Threads take turns so often that whatever is not guarded goes wrong."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
 
 ANY_TEXT = st.text(st.characters(), max_size=40)
 
@@ -62,3 +77,18 @@ def test_every_folded_byte_knows_its_character(pad: int, text: str, filler: str,
     # the characters cover the bytes, and no smaller range does
     assert len(fold_bytes(text[:first])) <= start < len(fold_bytes(text[: first + 1]))
     assert len(fold_bytes(text[: last - 1])) < end <= len(fold_bytes(text[:last]))
+
+
+def test_threads_that_see_characters_first_at_the_same_time_fold_them_alike(many_switches: None) -> None:
+    letters = [chr(code) for code in range(0x80, 0x20000) if len(fold_bytes(chr(code))) > 1]
+    letters = [letter for letter in letters if fold_bytes(letter).isascii()]
+    tables = _Tables()
+
+    def folded(first: int) -> None:
+        for letter in letters[first::8]:
+            tables.fold(np.array([ord(letter)], np.uint32))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(folded, range(8)))
+    for letter in letters:
+        assert bytes(tables.fold(np.array([ord(letter)], np.uint32)).tolist()) == fold_bytes(letter)
