@@ -978,7 +978,7 @@ def _escaped(body: bytes) -> int | bytes:
     if kind == b"N":
         try:
             return _named(body[2:-1].decode("ascii"))
-        except KeyError:
+        except (KeyError, TypeError):  # there are names of several characters together, which no escape stands for
             return body
     return _SIMPLE.get(body, body)
 

@@ -29,7 +29,9 @@ from .fold import Folded, fold
 from .hidden import Look, hidden_runs, look, merged, parted, rereadings, signals_of
 
 MAX_DEPTH: Final = 3  # deeper nesting is not seen in the wild, and each level costs another look for triggers
-_MOST_REREAD: Final = 24  # decoded views that are looked at again; an honest text has one or two, noise has many
+# Views of what was decoded twice that are looked at again: an honest text has hardly one, noise has many. What was
+# decoded once always is, as there are only so many ways: so noise beside a text takes no look away from it.
+_MOST_REREAD: Final = 16
 _SEAM: Final = 1024  # bytes read on each side of the seam of two messages; no rule or window looks farther
 _JOINED_LIMIT: Final = 64 * 1024  # bytes of one role's messages read across other turns; the newest count
 
@@ -96,13 +98,7 @@ def views(messages: Sequence[Message]) -> Views:
             found.append(_laid(again, _between(messages, b"\n"), "parted"))
         signals = signals_of(looks)
         hidden = hidden_runs(looks)
-        starts = tuple(accumulate((len(message.text) for message in messages), initial=0))
-        found += (
-            _derived(_Characters(starts), "", 0, read)
-            for index, seen in enumerate(looks)
-            if seen is not None
-            for read in rereadings(seen, starts[index], budget)
-        )
+        found += _reread(messages, looks, budget)
     todo = deque(view for view in found if view.kind != "parted")
     unread = _Unread(len(messages))
     reread = 0
@@ -110,7 +106,7 @@ def views(messages: Sequence[Message]) -> Views:
         view = todo.popleft()
         if view.depth:
             budget.nested -= len(view.data)
-            reread += 1
+            reread += view.depth > 1
             if budget.nested < 0 or reread > _MOST_REREAD:
                 unread.add(view, [(0, len(view.data))])
                 continue
@@ -124,6 +120,29 @@ def views(messages: Sequence[Message]) -> Views:
     if count := unread.count():
         signals = {**signals, "unread": count}
     return Views(tuple(found), hidden, MappingProxyType(dict(signals)))
+
+
+def _reread(messages: Sequence[Message], looks: Sequence[Look | None], budget: Budget) -> Iterator[View]:
+    """What folding can't see in the messages: of each kind and role one view, however many messages there are."""
+    starts = tuple(accumulate((len(message.text) for message in messages), initial=0))
+    source = _Characters(starts)
+    by_kind: dict[tuple[str, str], list[Decoded]] = {}
+    for message, seen, start in zip(messages, looks, starts, strict=False):
+        if seen is not None:
+            for read in rereadings(seen, start, budget):
+                by_kind.setdefault((message.role, read.kind), []).append(read)
+    for reads in by_kind.values():
+        yield _derived(source, "", 0, reads[0] if len(reads) == 1 else _walled(reads))
+
+
+def _walled(reads: Sequence[Decoded]) -> Decoded:
+    """Readings of one kind as one, with walls between."""
+    nowhere = np.full(len(WALL), -1, np.int32)
+    starts, ends = (
+        np.concatenate([part for places in all_places for part in (nowhere, places)][1:])
+        for all_places in ([read.starts for read in reads], [read.ends for read in reads])
+    )
+    return Decoded(reads[0].kind, WALL.join([read.data for read in reads]), starts, ends)
 
 
 class _Unread:
