@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from ..action import Message
 from .base import Assessment, Span, risk_of
 from .engine import FLOOD, Engine, Match
+from .hidden import all_hidden_runs
 from .learned import DATA, SHOWN, TRUSTED, Reader, Seen, Talk
 from .model import Model
 from .pack import Rule
@@ -103,8 +104,9 @@ class Detector:
         for _ in range(_ROUNDS):
             if assessment.risk < SHOWN or not assessment.spans:
                 return cleaned
-            cleaned = redacted(cleaned, _offending(assessment))
-            cleaned = joined_markers(without(cleaned, views(cleaned).hidden))
+            cut = redacted(cleaned, _offending(assessment))
+            cut = without(cut, all_hidden_runs(message.text for message in cut))
+            cleaned = joined_markers(cut, cleaned)
             assessment = self.score(cleaned)
         suspicious = {span.message for span in assessment.spans} if assessment.risk >= SHOWN else ()
         return tuple(

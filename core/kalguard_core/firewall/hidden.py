@@ -13,6 +13,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -260,15 +261,20 @@ def _count(pattern: re.Pattern[str], text: str) -> int:
     return sum(1 for _ in islice(pattern.finditer(text), _COUNTED))
 
 
-def hidden_runs(looks: Sequence[Look | None]) -> tuple[tuple[int, int, int], ...]:
-    """Where characters are that nobody sees and that have no honest use there: (message, start, end)."""
+def hidden_runs(looks: Sequence[Look | None], most: int = _RUNS) -> tuple[tuple[int, int, int], ...]:
+    """Where characters are that nobody sees and that have no use there: (message, start, end), at most so many."""
     found: list[tuple[int, int, int]] = []
     for index, seen in enumerate(looks):
-        if seen is None or len(found) >= _RUNS:
+        if seen is None or len(found) >= most:
             continue
-        places = [*seen.tags[:_RUNS], *seen.within[: 3 * _RUNS], *seen.selectors[:_RUNS], *seen.overrides[:_RUNS]]
+        places = [*seen.tags[:most], *seen.within[: most * 3], *seen.selectors[:most], *seen.overrides[:most]]
         found += ((index, start, end) for start, end in merged(places))
-    return tuple(found[:_RUNS])
+    return tuple(found[:most])
+
+
+def all_hidden_runs(texts: Iterable[str]) -> tuple[tuple[int, int, int], ...]:
+    """The same, all that are looked for in each of the texts."""
+    return hidden_runs([look(text) for text in texts], sys.maxsize)
 
 
 def merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -29,11 +29,13 @@ def without(messages: Sequence[Message], places: Iterable[tuple[int, int, int]])
     return _replaced(messages, places, "")
 
 
-def joined_markers(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The messages with one marker where several touch."""
+def joined_markers(messages: Sequence[Message], before: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with one marker where several touch, but for those that are as they were before."""
     return tuple(
-        replace(message, text=_TOUCHING.sub(MARKER, message.text)) if MARKER * 2 in message.text else message
-        for message in messages
+        replace(message, text=_TOUCHING.sub(MARKER, message.text))
+        if message is not old and MARKER * 2 in message.text
+        else message
+        for message, old in zip(messages, before, strict=True)
     )
 
 
