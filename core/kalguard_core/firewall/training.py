@@ -4,7 +4,7 @@ Rules of this file:
 - The same rows in the same order give the same model on the same machine. (Sums of floats may differ in the last bits
   between CPUs; a model, once trained, scores alike everywhere.)
 - Sources, not texts, are what a model must get over: a feature counts only if at least `LEAST_SOURCES` sources have it,
-  large sources count by the root of their size, and the curve from evidence to risk comes from honest texts of sources
+  large sources count by the root of their size, KalGuard's own texts twice as much, and the curve from evidence to risk comes from honest texts of sources
   that the model had not seen when it scored them.
 - The texts of an attack that are not the attack are not learned as one: after a first round only the windows of an
   attack that look most like attacks stay.
@@ -247,7 +247,7 @@ OWN: Final = "kalguard:"
 
 
 def bundled_corpus() -> list[Row]:
-    """KalGuard's own texts, each language a source."""
+    """KalGuard's own texts, each language a source; Hindi in Latin letters is one with Hindi."""
     folder = resources.files(__package__).joinpath("corpus")
     files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".jsonl"))
     rows = []
