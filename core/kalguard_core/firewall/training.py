@@ -4,8 +4,8 @@ Rules of this file:
 - The same rows in the same order give the same model on the same machine. (Sums of floats may differ in the last bits
   between CPUs; a model, once trained, scores alike everywhere.)
 - Sources, not texts, are what a model must get over: a feature counts only if at least `LEAST_SOURCES` sources have it,
-  large sources count by the root of their size, KalGuard's own texts twice as much, and the curve from evidence to risk comes from honest texts of sources
-  that the model had not seen when it scored them.
+  large sources count by the root of their size, and KalGuard's own texts twice as much.
+- The curve from evidence to risk comes from honest texts of sources that the model had not seen when it scored them.
 - The texts of an attack that are not the attack are not learned as one: after a first round only the windows of an
   attack that look most like attacks stay.
 """
