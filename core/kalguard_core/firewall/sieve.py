@@ -28,6 +28,8 @@ WINDOW: Final = 24
 """Solid words of half a window: matches of phrases with a longer reach are looked for in the whole text."""
 
 _CLAUSES: Final = 4  # of a requirement that are looked at, the rarest
+_ROW: Final = np.uint32  # has as many bytes as a requirement has clauses
+_MET: Final = np.uint32(0x01010101)
 _WHOLE: Final = 1 << 15  # words of a text that is sieved as a whole: looking at windows takes a few milliseconds
 _PIECE: Final = 8192  # words whose clauses are collected at once
 _TOGETHER: Final = 512  # windows that are sieved at once
@@ -104,15 +106,16 @@ class Sieve:
         """Phrases that may match, in order, and where; None: anywhere in the text."""
         seen = np.zeros(len(self._solid), np.bool_)
         seen[numbers] = True
-        present = np.flatnonzero(seen)
+        present = seen.nonzero()[0]
         if not len(present):
             return
         met = np.unpackbits(
             np.bitwise_or.reduce(self._masks.view(np.uint64).take(present, axis=0), axis=0).view(np.uint8),
             bitorder="little",
         ).view(np.bool_)
-        rows = np.flatnonzero(met.take(self._rarest))
-        rows = rows[met.take(self._needed.take(rows, axis=0)).all(axis=1)]
+        rows = met.take(self._rarest).nonzero()[0]
+        # the flags of a row are compared at once: they are the bytes of a number
+        rows = rows[met.take(self._needed.take(rows, axis=0)).view(_ROW).ravel() == _MET]
         if len(numbers) <= _WHOLE:
             for phrase in sorted(set(self._phrases.take(rows).tolist())):
                 yield phrase, None
