@@ -149,7 +149,7 @@ def test_few_traps_are_rewritten(default: PromptFirewall) -> None:
 def test_a_tool_may_return_most_traps(default: PromptFirewall) -> None:
     # What tools return is read more strictly, and quotation marks excuse a few words at most: JSON is full of them.
     returned = tuple(replace(trap, role="tool") for trap in WRITTEN if trap.role in ("user", "document", "file"))
-    _require(_scored(default, returned), BLOCK, 0.10)
+    _require(_scored(default, returned), BLOCK, 0.06)
 
 
 # What users write, tools return and operators set up. Most of what tools return there is code and logs of guards.
