@@ -4,7 +4,7 @@ Rules of this file:
 - A finding is a place and a kind. No value leaves this file, not in an error either.
 - Text is read as it is written, and again without invisible characters, so that neither a zero-width space in a
   card number nor one glued to a key hides it. All messages are read at once, with a NUL between them.
-- A key may be cut in two, between two texts of one role that a model reads as one: both halves are findings.
+- A key may be cut between texts of one role that a model reads as one: all its pieces are findings.
 - A placeholder (`[EMAIL_1]`) is a wall like that: nothing is found in it, nor across it. Numbers that the text already
   has are never given to another value.
 - Where findings of modes that act overlap, they are one, over all that any of them covers: half a secret is not left
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, islice, pairwise
 from typing import Any, Final
 
 import re2
@@ -271,36 +271,26 @@ class SensitiveData:
         return tuple(sorted(findings, key=lambda one: (one.message, one.start, one.end, one.detector)))
 
     def _cut(self, messages: Sequence[Message], parts: Sequence[bytes]) -> Iterator[tuple[int, _Found]]:
-        """Both halves of keys that are cut between two texts of one role: (message, place)."""
+        """All pieces of keys that are cut between texts of one role: (message, place)."""
         assert self._patterns is not None
-        seams = [
-            index
-            for index in range(len(parts) - 1)
-            if messages[index].role == messages[index + 1].role and parts[index] and parts[index + 1]
-        ]
-        if not seams:
+        beside = _Beside(messages, parts)
+        if not beside.seams:
             return
-        pieces = [parts[index][-_SEAM:] + parts[index + 1][:_SEAM] for index in seams]
-        data = _walled(_WALL.join(pieces))
-        starts = list(accumulate((len(piece) + 1 for piece in pieces[:-1]), initial=0))
-        looked = 0
+        roles = {message.role for message in messages}
+        data = _walled(b"".join(beside.data))
         for hit in self._patterns.sieve.hits(data):
-            if hit == len(DETECTORS) or not _is_told_by_its_shape(DETECTORS[hit]):
+            if hit == len(DETECTORS) or not _is_told_by_its_shape(detector := DETECTORS[hit]):
                 continue
-            for _, place in self._candidates(DETECTORS[hit], data, ((0, len(data)),)):
-                looked += 1
-                if looked > MAX_TAGGED:
-                    return
-                if place is None:
+            severity = max(self.mode(detector.kind, role).severity for role in roles)
+            # where that is too few to look at, it is too few for the texts that these are the ends of: a flood there
+            most = MAX_CANDIDATES if severity > Mode.TAG.severity else MAX_TAGGED
+            for _, place in islice(self._candidates(detector, data, ((0, len(data)),)), most):
+                if place is None or not beside.is_cut(*place):
                     continue
-                which = bisect_right(starts, place[0]) - 1
-                index = seams[which]
-                seam = starts[which] + min(len(parts[index]), _SEAM)
-                mode = self.mode(DETECTORS[hit].kind, messages[index].role)
-                if place[0] < seam < place[1] and mode is not Mode.OFF:
-                    size = len(parts[index])
-                    yield index, _Found(size - (seam - place[0]), size, DETECTORS[hit], mode.severity)
-                    yield index + 1, _Found(0, place[1] - seam, DETECTORS[hit], mode.severity)
+                for index, first, last in beside.pieces(*place):
+                    mode = self.mode(detector.kind, messages[index].role)
+                    if mode is not Mode.OFF:
+                        yield index, _Found(first, last, detector, mode.severity)
 
     def _located(
         self,
@@ -425,6 +415,58 @@ class SensitiveData:
             first = max(place[1], begin + 1)
             nothing = place[0] == place[1] or self._allowed(detector, data[place[0] : place[1]])
             yield candidate, None if nothing else place
+
+
+class _Beside:
+    """The ends of texts that neighbours of their role follow, without a break, as a model may read them.
+
+    `data`: pieces of texts, and walls. `seams`: where one text ends in it and the next begins.
+    """
+
+    def __init__(self, messages: Sequence[Message], parts: Sequence[bytes]) -> None:
+        self.data: list[bytes] = []
+        self.seams: list[int] = []
+        self._size = 0
+        self._starts: list[int] = []
+        self._places: list[tuple[int, int, int]] = []  # of each piece its text, and where it begins and ends there
+        written = [index for index, part in enumerate(parts) if part]  # nothing between two is no break
+        goes_on = [messages[left].role == messages[right].role for left, right in pairwise(written)]
+        for index, left, right in zip(written, [False, *goes_on], [*goes_on, False], strict=False):
+            size = len(parts[index])
+            if left:
+                self.seams.append(self._size)
+            if left and right and size <= 2 * _SEAM:
+                self._put(index, parts[index], 0, size)  # a key may go on behind it
+                continue
+            if left:
+                self._put(index, parts[index], 0, min(_SEAM, size))
+                self._wall()
+            if right:
+                self._put(index, parts[index], max(size - _SEAM, 0), size)
+
+    def is_cut(self, start: int, end: int) -> bool:
+        """Whether there is a seam in the middle of a place."""
+        index = bisect_right(self.seams, start)
+        return index < len(self.seams) and self.seams[index] < end
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """The texts that a place is in, and where: (message, start, end)."""
+        for at in range(bisect_right(self._starts, start) - 1, len(self._starts)):
+            begin = self._starts[at]
+            if begin >= end:
+                return
+            index, first, last = self._places[at]
+            yield index, first + max(start - begin, 0), min(first + end - begin, last)
+
+    def _put(self, index: int, part: bytes, first: int, last: int) -> None:
+        self._starts.append(self._size)
+        self._places.append((index, first, last))
+        self.data.append(part[first:last])
+        self._size += last - first
+
+    def _wall(self) -> None:
+        self.data.append(_WALL)
+        self._size += len(_WALL)
 
 
 def _is_told_by_its_shape(detector: Detector) -> bool:

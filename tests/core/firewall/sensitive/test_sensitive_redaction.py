@@ -294,3 +294,24 @@ def test_ids_are_unique_and_kinds_have_one_group() -> None:
     assert len({detector.id for detector in DETECTORS}) == len(DETECTORS)
     kinds = {(detector.kind, detector.group) for detector in DETECTORS}
     assert len(kinds) == len({kind for kind, _ in kinds})
+
+
+TOKEN = "glpat-" + "a1B2c3D4e5F6g7H8i9J0"
+
+
+def test_a_key_in_several_pieces_is_found_over_empty_texts_too() -> None:
+    assert redacted("key " + TOKEN[:12], "", TOKEN[12:24], TOKEN[24:] + " ok") == [
+        "key [GITLAB_TOKEN_1]",
+        "",
+        "[GITLAB_TOKEN_2]",
+        "[GITLAB_TOKEN_3] ok",
+    ]
+    # the middle of a long text, or a turn of somebody else, is a break
+    assert redacted(TOKEN[:12], TOKEN[12:24] + " " * 2000 + TOKEN[12:24], TOKEN[24:])[1].endswith(TOKEN[12:24])
+    others = [Message("user", TOKEN[:15]), Message("assistant", "go on"), Message("user", TOKEN[15:])]
+    assert REDACT.find(others) == ()
+
+
+def test_what_looks_like_keys_does_not_hide_one_that_is_cut() -> None:
+    noise = [" ".join([f"ghp_{'A' * 36}"] * 6)] * 500
+    assert redacted(*noise, "key " + TOKEN[:15], TOKEN[15:])[-2:] == ["key [GITLAB_TOKEN_1]", "[GITLAB_TOKEN_2]"]
