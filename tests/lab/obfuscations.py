@@ -238,6 +238,7 @@ TRANSFORMATIONS: Final[Mapping[str, Transformation]] = MappingProxyType(
         "underscores-between-letters": lambda text: _spaced(text, "_", " "),
         "newlines-between-letters": lambda text: _spaced(text, "\n", "\n\n"),
         "newlines-between-words": lambda text: "\n".join(text.split()),
+        "no-spaces": lambda text: text.replace(" ", ""),
         "hyphens-in-words": lambda text: _cut_words(text, "-"),
         "spaces-in-words": lambda text: _cut_words(text, " "),
         "leetspeak-light": lambda text: text.translate(_LEET_LIGHT),

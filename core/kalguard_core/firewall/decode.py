@@ -51,6 +51,7 @@ _NUMBERS_READ: Final = 48 * 1024  # bytes of numbers and Morse in one text; a mi
 _LETTERS_READ: Final = 16 * 1024  # bytes of spaced letters; more than a microsecond for each few
 _BLOBS: Final = 384  # texts in base64 that are read; nobody but an attacker writes as many
 _BLOB_READ: Final = 128 * 1024  # characters of one blob; longer ones are files
+_GLUED_READ: Final = 4096  # letters of words run together; each costs a microsecond
 _LETTERS_CUT: Final = 1024  # letters without gaps that are cut into words; each costs a dozen look-ups
 _FLIP_LIMIT: Final = 8192  # a text up to this long is read backwards whole
 
@@ -217,6 +218,7 @@ _ON_BASE64: Final = _ON_BLOB + b"|" + _ON_MIXED
 _ON_HEX: Final = rb"[aA0]{12}|(?:[aA0]{2}[ ,?-]{1,3}){5}|(?:0a[aA0]{2}[ ,?-]{0,3}){3}"
 _ON_CODES: Final = rb"0{2,3}(?:[ .,/?*-]{1,3}0{2,3}){4}"
 _ON_BINARY: Final = rb"0{7}"
+_ON_GLUED: Final = rb"a{23}|A{24}|(?:Aa{1,11}){6}"
 _ON_SPLIT: Final = rb"[aA][.*/-]{1,3}[aA]{1,3}[.*/-]{1,3}[aA]"
 _CLASS_NAMES: Final = {
     "lower": "a",
@@ -1155,6 +1157,37 @@ def _segmented(letters: str) -> list[int]:
     return lengths[::-1]
 
 
+# Names in programs have fewer words with capitals.
+_GLUED_RUN: Final = _re2(rb"[A-Z]?[a-z]{23,}|[A-Z]{24,}|(?:[A-Z][a-z]{1,11}){6,}")
+_FEWEST_GLUED: Final = 4
+
+
+def _glued(text: _Text) -> list[Hit]:
+    """Words without anything between them, if most of them are known."""
+    data = text.data
+    hits: list[Hit] = []
+    left = _GLUED_READ
+    for start, end in text.found(_GLUED_RUN, data):
+        run = data[start:end]
+        letters = run.lower().decode("ascii")
+        if not any(word in letters for word in TELLING):
+            continue
+        if end - start > left:
+            text.left_out(start, end)
+            continue
+        left -= end - start
+        words: list[list[tuple[int, int]]] = []
+        known = at = 0
+        for length in _segmented(letters):
+            first = start + at
+            words.append([(place, place + 1) for place in range(first, first + length)])
+            known += length if length > 1 and letters[at : at + length] in KNOWN else 0
+            at += length
+        if len(words) >= _FEWEST_GLUED and known * 3 >= (end - start) * 2:
+            hits.append(_word_hit(data, words))
+    return hits
+
+
 _SPLIT: Final = _re2(rb"[A-Za-z]+(?:(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]+)+")
 _SPLIT_THRICE: Final = _re2(
     rb"[A-Za-z]+(?:(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]{1,3}){1,6}(?:[-_.*~`|^'/]|\\){1,3}[A-Za-z]+"
@@ -1612,6 +1645,7 @@ _DECODERS: Final[tuple[tuple[str, bytes | None, Callable[[_Text], list[Hit]], bo
     ("morse", _ON_MORSE, _morse, False, False),
     ("letters", _ON_LETTERS, _spaced, True, False),
     ("split", _ON_SPLIT, _split, True, False),
+    ("glued", _ON_GLUED, _glued, True, False),
     ("leetspeak", _ON_LEET, _leetspeak, True, False),
     ("reversed", None, _reversed, False, False),
     ("words-reversed", None, _each_reversed, True, False),
@@ -1621,7 +1655,7 @@ _DECODERS: Final[tuple[tuple[str, bytes | None, Callable[[_Text], list[Hit]], bo
     ("atbash", None, _atbash, False, False),
     ("pig-latin", None, _pig_latin, True, False),
 )
-_LETTERWISE: Final = frozenset({"letters", "split"})
+_LETTERWISE: Final = frozenset({"letters", "split", "glued"})
 
 
 def _set(patterns: Iterable[bytes]) -> Any:

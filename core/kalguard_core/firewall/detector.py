@@ -41,6 +41,7 @@ OWN_RULES: Final = (LEARNED, HIDDEN, UNREAD, FLOOD)
 """What a detector finds without a rule of a pack."""
 
 _RULE_EVIDENCE: Final = 40  # thousandths of a logit for each point of risk that rules found
+_HARDLY: Final = 10  # a risk of rules that says nothing
 _DECODED_WEIGHT: Final = 15
 _SURE: Final = 97  # no single finding is surer
 _TRUSTED_WEIGHT: Final = 55  # percent
@@ -145,7 +146,7 @@ class Detector:
         seen: list[Seen] = []
         for view, talk, quotations, reading in looked:
             if view.kind != "joined":
-                one = reader.read(view, messages, reading)
+                one = reader.read(view, messages, reading, alone=boost < _HARDLY * _RULE_EVIDENCE)
                 if one is not None and one.most >= least:
                     one.excuse(talk, quotations)
                     seen.append(one)

@@ -3,6 +3,7 @@
 Rules of this file:
 - Text about an attack is not an attack: words that are quoted, and windows near talk about attacks, hold less evidence.
   In data that others wrote only what is quoted in a few words is excused: whole orders have no business there.
+- A few words in which rules see nothing are weak evidence, whatever they are.
 - What was encoded has no honest reason to look like an attack: it is more evidence.
 - The model does not read what the operator wrote.
 - Whatever costs is done for all windows of a view at once, and only where there is enough evidence to be told of.
@@ -36,6 +37,8 @@ SHOWN: Final = 20
 """A lower risk is none to the model: half of all honest text has that."""
 
 _FEWEST_WORDS: Final = 5  # fewer say nothing to the model: a name, an address; rules read them
+_SHORT: Final = 20  # words of a window that say little where rules see nothing: a path, an address, a plain request
+_SHORT_EVIDENCE: Final = 1000  # less then
 _DATA_EVIDENCE: Final = 300  # more for data of others: orders have no business there
 _DECODED_EVIDENCE: Final = 700
 _TALK_EVIDENCE: Final = 1200  # less near talk about attacks
@@ -90,8 +93,11 @@ class Reader:
         self.least: Final = bisect_left(range(-_NEVER, _NEVER), SHOWN, key=model.risk) - _NEVER
         """The least evidence that is a risk."""
 
-    def read(self, view: View, messages: Sequence[Message], reading: Reading) -> Seen | None:
-        """What the model sees in a view; None if that is nothing. `reading`: of the text of the view."""
+    def read(self, view: View, messages: Sequence[Message], reading: Reading, *, alone: bool = False) -> Seen | None:
+        """What the model sees in a view; None if that is nothing.
+
+        `reading`: of the text of the view. `alone`: whether rules see nothing in any view.
+        """
         roles = _roles_of(view, messages)
         if TRUSTED.issuperset(roles):
             return None
@@ -104,7 +110,9 @@ class Reader:
         mine = np.array([role not in TRUSTED for role in roles])
         others = np.array([role in DATA for role in roles])
         read = mine & (ends - starts >= _FEWEST_WORDS)
-        return Seen(self, view, data, reading, words, (starts[read], ends[read], others[read])) if read.any() else None
+        if not read.any():
+            return None
+        return Seen(self, view, data, reading, words, (starts[read], ends[read], others[read]), alone=alone)
 
 
 class Seen:
@@ -118,6 +126,8 @@ class Seen:
         reading: Reading,
         words: Words,
         segments: tuple[Numbers, Numbers, NDArray[np.bool_]],
+        *,
+        alone: bool,
     ) -> None:
         self.view = view
         self._reader = reader
@@ -131,6 +141,8 @@ class Seen:
         self._plain = reader.model.evidence(upto[self._ends] - upto[self._starts], self._counts)
         decoded = _DECODED_EVIDENCE if _CODES & frozenset(_STEPS.split(view.kind)) else 0
         self._more = self._others * _DATA_EVIDENCE + decoded
+        if alone:
+            self._more = self._more - (self._ends - self._starts < _SHORT) * _SHORT_EVIDENCE
         self.evidence: Numbers = self._plain + self._more
         self.most = int(self.evidence.max())
 

@@ -75,6 +75,16 @@ def test_the_operators_text_is_not_read() -> None:
     assert len(between.evidence) == len(alone.evidence)
 
 
+def test_less_than_a_few_lines_are_weaker_evidence_where_rules_see_nothing() -> None:
+    for text, weaker in ((ATTACK, True), (ATTACK * 3, False)):
+        message = Message("user", text)
+        view = views([message]).views[0]
+        alone, beside = (READER.read(view, [message], GLOSSARY.read(view.data), alone=each) for each in (True, False))
+        assert alone is not None
+        assert beside is not None
+        assert (alone.most < beside.most) is weaker
+
+
 def test_a_few_words_are_not_read() -> None:
     assert _seen(Message("user", "one two three four")) is None
     assert _seen(Message("user", "one two three four five")) is not None

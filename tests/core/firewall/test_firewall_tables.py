@@ -51,13 +51,15 @@ def test_what_the_operator_writes_about_attacks_is_told_and_neither_blocked_nor_
 def test_hardly_any_honest_text_is_stopped(firewall: PromptFirewall) -> None:
     # All of them are made of the words of attacks, and a few are beyond what a few words can tell.
     scored = [(firewall.score([Message("user", text)]).risk, text) for text in HONEST]
-    assert sum(risk >= 50 for risk, _ in scored) <= 0.04 * len(HONEST), [each for each in scored if each[0] >= 50]
-    assert sum(risk >= 70 for risk, _ in scored) <= 0.01 * len(HONEST), [each for each in scored if each[0] >= 70]
+    assert sum(risk >= 50 for risk, _ in scored) <= 0.02 * len(HONEST), [each for each in scored if each[0] >= 50]
+    assert [each for each in scored if each[0] >= 70] == []
 
 
-def test_the_honest_texts_are_not_blocked_together(firewall: PromptFirewall) -> None:
-    assessment = firewall.score([Message("user", "\n\n".join(HONEST))])
-    assert assessment.risk < 70, assessment
+def test_hardly_any_five_honest_texts_are_blocked_together(firewall: PromptFirewall) -> None:
+    # all of them have words of attacks: what they add up to is the hardest honest text there is
+    groups = ["\n\n".join(HONEST[first : first + 5]) for first in range(0, len(HONEST), 5)]
+    blocked = [group for group in groups if firewall.score([Message("user", group)]).risk >= 70]
+    assert len(blocked) <= 2, blocked
 
 
 def test_a_long_honest_text_scores_nothing(firewall: PromptFirewall) -> None:

@@ -43,6 +43,18 @@ def found(all_views: Views, phrase: str) -> list[tuple[View, list[tuple[int, int
     ]
 
 
+@pytest.mark.parametrize(
+    "name", ["ignorePreviousInstructions", "IgnoreAllPreviousInstructionsTest", "ignoreinstructions"]
+)
+def test_a_name_in_a_program_is_not_cut_into_words(name: str) -> None:
+    assert [view.kind for view in read(("user", f"class {name}: ...")).views] == ["plain"]
+
+
+def test_letters_without_gaps_that_are_hardly_words_stay_as_they_are() -> None:
+    noise = "zqxjkvwpmignorebfghdzqxjkvwpmbfghd"
+    assert [view.kind for view in read(("user", noise)).views] == ["plain"]
+
+
 @pytest.mark.parametrize("phrase", PHRASES)
 @pytest.mark.parametrize("name", EXACT)
 def test_a_disguised_phrase_is_read_and_its_place_is_what_was_written(name: str, phrase: str) -> None:
