@@ -38,7 +38,7 @@ SHOWN: Final = 20
 
 _FEWEST_WORDS: Final = 5  # fewer say nothing to the model: a name, an address; rules read them
 _SHORT: Final = 20  # words of a window that say little where rules see nothing: a path, an address, a plain request
-_SHORT_EVIDENCE: Final = 1000  # less then
+_SHORT_EVIDENCE: Final = 500  # less then
 _DATA_EVIDENCE: Final = 300  # more for data of others: orders have no business there
 _DECODED_EVIDENCE: Final = 700
 _TALK_EVIDENCE: Final = 1200  # less near talk about attacks
