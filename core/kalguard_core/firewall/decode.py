@@ -1332,7 +1332,6 @@ def _emphasis(text: _Text) -> list[Hit]:
 
 
 _LEET: Final = bytes.maketrans(b"01345789@$!|+", b"oieastbgasiit")
-_LEET_L: Final = bytes.maketrans(b"01345789@$!|+", b"oleastbgasllt")
 _LEET_TOKEN: Final = _re2(
     rb"(?:^|[\s\"'(\[{>*`,])"
     rb"(?:[A-Za-z0134578@$!|+9]?[a-z0134578@$!|+9]*(?:[a-z][0134578@$!|+9]|[0134578@$|+9!][a-z])[a-z0134578@$!|+9]*"

@@ -16,7 +16,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -46,9 +45,6 @@ MAX_MATCHES: Final = 256
 """Places of one rule in one text that are looked up."""
 MAX_PLACES: Final = 2048
 """Places of all rules in one text that are looked up, but one of each rule that matches."""
-
-ENCODED_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
-"""What may be base64 of 18 bytes or more."""
 
 _FORMAT: Final = 5  # of what `compiled` writes; goes up with every change of it or of what patterns become
 _MAGIC: Final = b"KALGUARD-RULES\n"
@@ -169,10 +165,6 @@ class Engine:
         self._match_phrases(reading if reading is not None else self.glossary().read(data), found)
         return found.ordered()
 
-    def may_be_encoded(self, data: bytes) -> bool:
-        """Whether there is a run of 24 letters that may be base64."""
-        return next(self._find_encoded(data), None) is not None
-
     def _match_phrases(self, reading: Reading, found: _Found) -> None:
         vocabulary = self._vocabulary
         numbers = reading.numbers
@@ -223,7 +215,6 @@ class Engine:
             )
             for book in program.books
         ]
-        self._find_encoded = place_finder(rb"[A-Za-z0-9+/_-]{24}")
         self._glossary = None
 
 

@@ -66,7 +66,7 @@ _DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(
 # Punctuation that folding leaves, and that stands next to words.
 _PUNCTUATION_CLASS: Final = "\u00a1\u00bf\u060c\u061b\u061f\u3000-\u301f\u30fb\uff00-\uff0f\u2190-\u2bff"
 _UNSPACED_CLASS: Final = "\u0e00-\u0eff\u3041-\u9fff"
-_FIRST_UNSPACED, _BEHIND_UNSPACED = 0xE00, 0xA000  # code points
+_BEHIND_UNSPACED: Final = 0xA000  # code point
 # What that punctuation and those letters begin with, and little else.
 _STRANGE: Final = re.compile(rb"[\xe3-\xe9]|\xe0[\xb8-\xbb]|\xe2[\x86-\xaf]|\xc2[\xa1\xbf]|\xd8[\x8c\x9b\x9f]|\xef\xbc")
 WALL_WORD: Final = b"\0"
@@ -217,15 +217,6 @@ def split(data: bytes) -> list[bytes]:
     written = data.translate(TO_WORDS).translate(_DIGITS)
     starts, ends = word_bounds(data)
     return [written[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-
-
-def word_places(data: bytes, stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The bytes of folded text that each stretch of words (first, last exclusive; not empty) stands in."""
-    wanted = list(stretches)
-    if wanted:
-        starts, ends = word_bounds(data)
-        for first, last in wanted:
-            yield int(starts[first]), int(ends[last - 1])
 
 
 def word_bounds(data: bytes) -> tuple[Numbers, Numbers]:
