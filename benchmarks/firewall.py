@@ -74,10 +74,10 @@ class Clock:
         self._work = work
         self.spent = 0.0
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         begin = thread_time_ns()
         try:
-            return self._work(*arguments)
+            return self._work(*arguments, **named)
         finally:
             self.spent += (thread_time_ns() - begin) / 1_000
 
