@@ -33,8 +33,8 @@ import numpy as np
 import re2
 from numpy.typing import NDArray
 
-from .fold import codes_of, fold_codes
-from .literals import Literals
+from .fold import codes_of, fold_codes, widths_of
+from .literals import literals
 from .words import KNOWN, LONGEST, TELLING, TELLING_TOO
 
 WALL: Final = b"\n\x00\n"
@@ -401,7 +401,8 @@ def _folded(kind: str, laid: _Parts) -> Decoded | None:
         first = np.cumsum(width) - width
         # a NUL, and there are none but in walls, would be gone
         walls = codes == 0
-        data, long = fold_codes(np.where(walls, np.uint32(0x0A), codes))
+        codes = np.where(walls, np.uint32(0x0A), codes)
+        data, long = fold_codes(codes), widths_of(codes)
         array = np.frombuffer(data, np.uint8).copy()
         array[(np.cumsum(long, dtype=np.int64) - long)[walls]] = 0
         data = array.tobytes()
@@ -1438,7 +1439,7 @@ _CUT_BY_SPACE: Final = frozenset(
     for at in range(2, len(word) - 1)
     if word[:at] not in KNOWN or word[at:] not in KNOWN
 )
-_TELLTALE: Final = Literals(
+_TELLTALE: Final = literals(
     (word.encode("ascii") for word in chain(_CUT_BY_SPACE, _BACKWARDS, _SHIFTS, _MIRRORED, _PIG)),
     (pair.encode("ascii") for pair in _UNORDERED_PAIRS),
 )

@@ -9,7 +9,9 @@ Rules of this file:
 - Greek letters fold by their small forms: a word is the same in both cases. Its capitals that look like other Latin
   letters than the small ones do are read as those in a view of their own (see `hidden`).
 - What a reader does not see is gone: controls, zero-width, bidi, soft hyphens, variation selectors, tags.
-- Long texts are folded with tables of numpy, short ones with `str.translate`: both read the same memory.
+- Texts are folded with tables of numpy; very short ones with `str.translate`, and where only a few characters are not
+  ASCII, those are replaced one after another. All read the same memory.
+- The way back is worked out when it is first asked for: in most texts nothing is found.
 - NUL is never in folded text: the scorer uses it as a wall between messages.
 """
 
@@ -18,10 +20,9 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Mn", "Me"})
 _FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0")  # Hangul letters that show nothing
 _BLANK: Final = "\u2800"  # a Braille cell without dots
 _ASCII_CONTROLS: Final = bytes(sorted({*range(0x20), 0x7F} - set(b"\t\n\v\f\r")))
+_ASCII: Final = bytes(range(0x80))
+_FEW: Final = 8  # one byte in so many may be of characters that are replaced one after another,
+_FEW_KINDS: Final = 24  # and they may be so many different ones: each takes a pass
 
 _BLOCK: Final = 1 << 16  # characters folded at once: their tables and results stay in the cache of the processor
 _SHORT: Final = 160  # characters; below, looking them up one by one is faster than a dozen calls of numpy
@@ -146,13 +150,23 @@ class _Tables:
                 self.widths[code] = 1 + (value >= 0x80) + (value >= 0x800) + (value >= 0x10000)
                 self.folded[code] = value
 
-    def fold(self, codes: Codes) -> Codes:
-        """The folded code points."""
-        folded = self.folded.take(codes)
+    def _known(self, codes: Codes) -> Codes:
+        """What the table has for each; all of them are there afterwards."""
+        folded: Codes = self.folded.take(codes)
         if not folded.all():
             with self._learning:
                 self._learn(np.unique(codes[folded == 0]).tolist())
             folded = self.folded.take(codes)
+        return folded
+
+    def widths_of(self, codes: Codes) -> NDArray[np.uint8]:
+        """How many bytes each becomes."""
+        self._known(codes)
+        return self.widths.take(codes)
+
+    def fold(self, codes: Codes) -> Codes:
+        """The folded code points."""
+        folded = self._known(codes)
         most = int(folded.max(initial=0))
         if most < _GONE:
             return folded
@@ -183,14 +197,17 @@ def codes_of(text: str) -> Codes:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def fold_codes(codes: Codes) -> tuple[bytes, NDArray[np.uint8]]:
-    """Code points folded, and how many of these bytes each of them became."""
+def fold_codes(codes: Codes) -> bytes:
+    """Code points folded."""
     folded = _TABLES.fold(codes)
     if len(folded) == 0 or int(folded.max()) < 0x80:
-        data = folded.astype(np.uint8).tobytes()
-    else:
-        data = folded.tobytes().decode("utf-32-le").encode("utf-8")
-    return data, _TABLES.widths.take(codes)
+        return folded.astype(np.uint8).tobytes()
+    return folded.tobytes().decode("utf-32-le").encode("utf-8")
+
+
+def widths_of(codes: Codes) -> NDArray[np.uint8]:
+    """How many bytes each of these code points becomes."""
+    return _TABLES.widths_of(codes)
 
 
 def fold_bytes(text: str) -> bytes:
@@ -199,27 +216,72 @@ def fold_bytes(text: str) -> bytes:
         return text.encode("ascii").translate(None, _ASCII_CONTROLS)
     if len(text) < _SHORT:
         return text.translate(_TABLE).encode("utf-8")
-    return b"".join(fold_codes(codes_of(text[first : first + _BLOCK]))[0] for first in range(0, len(text), _BLOCK))
+    return b"".join([_block(text[first : first + _BLOCK]).data for first in range(0, len(text), _BLOCK)])
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """A text, its folded bytes, and where each chunk of it ends in them (None: byte n is character n)."""
+class _Block(NamedTuple):
+    """A part of a text: its folded bytes, and what was found on the way. `few`: all characters that are not ASCII, if
+    they are known and there are no ASCII controls."""
 
-    text: str
     data: bytes
-    ends: tuple[int, ...] | None = None
+    codes: Codes | None
+    few: frozenset[str] | None = None
+
+
+def _block(text: str) -> _Block:
+    data = text.encode("utf-8", "surrogatepass")
+    others = data.translate(None, _ASCII)
+    if len(others) * _FEW <= len(data):
+        few = frozenset(others.decode("utf-8", "surrogatepass"))
+        if len(few) <= _FEW_KINDS and (replaced := _replaced(text, few)) is not None:
+            seen = replaced.translate(None, _ASCII_CONTROLS)
+            return _Block(seen, None, few if len(seen) == len(replaced) else None)
+    codes = codes_of(text)
+    return _Block(fold_codes(codes), codes)
+
+
+def _replaced(text: str, chars: Iterable[str]) -> bytes | None:
+    """A text with these characters folded; None if one of them becomes what another one may be."""
+    for char in chars:
+        plain = char.translate(_TABLE)
+        if plain != char:
+            if not plain.isascii():
+                return None
+            text = text.replace(char, plain)
+    return text.encode("utf-8")
+
+
+class Folded:
+    """A text and its folded bytes. `codes`, `few`: of texts of one block, as in `_Block`."""
+
+    __slots__ = ("_ends", "codes", "data", "few", "text")
+
+    def __init__(self, text: str, data: bytes, codes: Codes | None = None, few: frozenset[str] | None = None) -> None:
+        self.text = text
+        self.data = data
+        self.codes = codes
+        self.few = few
+        # where each chunk of the text ends in the bytes; None: byte n is character n; empty: not yet known
+        self._ends: tuple[int, ...] | None = None if len(data) == len(text) and text.isascii() else ()
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """The characters of `text` that the folded bytes `start` to `end` (exclusive, not empty) come from."""
-        if self.ends is None:
+        if self._ends is None:
             return start, end
-        first, last = bisect_right(self.ends, start), bisect_right(self.ends, end - 1)
+        ends = self._ends = self._ends or self._all_ends()
+        first, last = bisect_right(ends, start), bisect_right(ends, end - 1)
         if first == last:
-            begin, behind = self._characters(first, self.ends, start, end - 1)
+            begin, behind = self._characters(first, ends, start, end - 1)
         else:
-            (begin,), (behind,) = self._characters(first, self.ends, start), self._characters(last, self.ends, end - 1)
+            (begin,), (behind,) = self._characters(first, ends, start), self._characters(last, ends, end - 1)
         return begin, behind + 1
+
+    def _all_ends(self) -> tuple[int, ...]:
+        sizes: list[int] = []
+        for first in range(0, len(self.text), _BLOCK):  # blocks are whole chunks, but the last
+            widths = widths_of(codes_of(self.text[first : first + _BLOCK]))
+            sizes += np.add.reduceat(widths, range(0, len(widths), CHUNK), dtype=np.int64).tolist()
+        return tuple(accumulate(sizes))
 
     def _characters(self, chunk: int, ends: tuple[int, ...], *offsets: int) -> list[int]:
         """Indexes of the characters that folded bytes of a chunk come from."""
@@ -228,7 +290,7 @@ class Folded:
         written = self.text[first : first + CHUNK]
         if len(written) == ends[chunk] - begin and written.isascii():  # none is gone: each is a byte
             return [first + offset - begin for offset in offsets]
-        totals = np.cumsum(_TABLES.widths[codes_of(written)], dtype=np.int64)
+        totals = np.cumsum(widths_of(codes_of(written)), dtype=np.int64)
         within = np.searchsorted(totals, [offset - begin for offset in offsets], side="right")
         found: list[int] = (first + within).tolist()
         return found
@@ -236,15 +298,6 @@ class Folded:
 
 def fold(text: str) -> Folded:
     """Fold a text. Never raises; lone surrogates disappear like other characters nobody can see."""
-    if text.isascii():
-        data = fold_bytes(text)
-        if len(data) == len(text):
-            return Folded(text, data)
-    pieces: list[bytes] = []
-    sizes: list[int] = []
-    for first in range(0, len(text), _BLOCK):
-        data, widths = fold_codes(codes_of(text[first : first + _BLOCK]))
-        pieces.append(data)
-        # blocks are whole chunks, but the last
-        sizes += np.add.reduceat(widths, range(0, len(widths), CHUNK), dtype=np.int64).tolist()
-    return Folded(text, pieces[0] if len(pieces) == 1 else b"".join(pieces), tuple(accumulate(sizes)))
+    if len(text) > _BLOCK or text.isascii():
+        return Folded(text, fold_bytes(text))
+    return Folded(text, *_block(text))

@@ -5,7 +5,7 @@ Rules of this file:
   only the original characters show (which alphabet, upside down, bytes read in the wrong encoding), is read here.
 - Honest uses are not reported: joiners in emoji and in scripts that need them, directions in right-to-left text, a
   byte order mark, one soft hyphen in a word.
-- Only texts that are not ASCII come here. One look at a table says what kinds of characters there are; where those
+- Nothing comes of texts that are ASCII. One look at a table says what kinds of characters there are; where those
   of one kind are is worked out in bulk, and only if there are some.
 - Patterns, where there are any left, are runs of one class of characters, or two classes side by side.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decode import Budget, Decoded, Hit, Places, is_text, read
-from .fold import Codes, codes_of
+from .fold import Codes, Folded, codes_of, fold
 
 # Inside a character class: controls, soft hyphens, zero-width characters, directions and fillers.
 INVISIBLE: Final = (
@@ -74,7 +74,8 @@ _SELECTOR, _OVERRIDE, _SOFT, _INNER, _MANY, _LETTER = (1 << bit for bit in range
 
 # but letters, of which whole texts are made, and what stands behind the beginnings of mojibake
 _ODD: Final = _TAG | _UNSEEN | _LEAD | _FLIP | _TWIN | _MARK | _SELECTOR | _OVERRIDE | _SOFT | _INNER | _MANY
-_NOWHERE: Final = np.zeros(0, np.intp)
+# those that tell something whatever stands beside them
+_ALONE_ODD: Final = _ODD & ~(_LEAD | _TWIN)
 
 
 def _kinds() -> NDArray[np.uint16]:
@@ -121,7 +122,6 @@ _STRIKES: Final = _table("\u0334-\u0338\u0488\u0489\u20d0-\u20e1\u20e4-\u20ff")
 Runs: TypeAlias = list[tuple[int, int]]
 
 
-@dataclass(slots=True, eq=False)
 class Look:
     """What kinds of characters a text has, and where those are that nobody sees; the first `_COUNTED` of each.
 
@@ -129,17 +129,22 @@ class Look:
     read in the wrong encoding. `odd`: where characters of any kind are that most texts have few of.
     """
 
-    text: str
-    codes: Codes
-    kinds: NDArray[np.uint16]
-    every: int
-    odd: Places
-    mixed: int = 0
-    mojibake: bool = False
-    tags: Runs = field(default_factory=list)
-    selectors: Runs = field(default_factory=list)
-    overrides: Runs = field(default_factory=list)
-    within: Runs = field(default_factory=list)
+    def __init__(self, text: str, codes: Codes, kinds: NDArray[np.uint16], every: int) -> None:
+        self.text = text
+        self.codes = codes
+        self.kinds = kinds
+        self.every = every
+        self.mixed = _mixed(kinds) if every & _LATIN and every & _OTHER else 0
+        self.mojibake = bool(every & _LEAD and every & _TAIL) and _any_lead(kinds)
+        self.tags = _tag_runs(self) if every & _TAG else []
+        self.selectors = _runs(self.where(_SELECTOR), _LONG_SELECTORS) if every & _SELECTOR else []
+        self.overrides = [(at, at + 1) for at in self.where(_OVERRIDE)[:_COUNTED].tolist()] if every & _OVERRIDE else []
+        self.within = _zero_width(self) if every & (_INNER | _MANY) else []
+
+    @cached_property
+    def odd(self) -> Places:
+        """Where characters of any odd kind are."""
+        return _where(self.kinds, _ODD)
 
     def where(self, kind: int) -> Places:
         """The places of an odd kind."""
@@ -147,42 +152,55 @@ class Look:
         return places
 
 
-def look(text: str) -> Look | None:
-    """Look at a text; None where it is ASCII."""
-    if text.isascii():
+def look(folded: Folded) -> Look | None:
+    """Look at a text; None where nothing in it could be told."""
+    if folded.few is not None:
+        every = _LATIN | _LETTER
+        for char in folded.few:
+            every |= int(_KINDS[ord(char)])
+        if _tells_nothing(every) or not (every & (_ALONE_ODD | _OTHER) or _any_mojibake(folded.text, folded.few)):
+            return None
+    elif folded.text.isascii():
         return None
-    codes = codes_of(text)
+    codes = codes_of(folded.text) if folded.codes is None else folded.codes
     kinds = _KINDS.take(codes)
     every = int(np.bitwise_or.reduce(kinds))
-    odd = _where(kinds, _ODD) if every & _ODD else _NOWHERE
-    seen = Look(text, codes, kinds, every, odd)
-    if every & _LATIN and every & _OTHER:
-        letters = _where(kinds, _OTHER)
-        seen.mixed = sum(_beside(kinds, letters, _LATIN, side) for side in (-1, 1))
-    if every & _LEAD and every & _TAIL:
-        seen.mojibake = bool(_beside(kinds, seen.where(_LEAD), _TAIL, 1))
-    if every & _TAG:
-        seen.tags = _tag_runs(seen)
-    if every & _SELECTOR:
-        seen.selectors = _runs(seen.where(_SELECTOR), _LONG_SELECTORS)
-    if every & _OVERRIDE:
-        seen.overrides = [(at, at + 1) for at in seen.where(_OVERRIDE)[:_COUNTED].tolist()]
-    if every & (_INNER | _MANY):
-        seen.within = _zero_width(seen)
-    return seen
+    return None if _tells_nothing(every) else Look(folded.text, codes, kinds, every)
+
+
+def _tells_nothing(every: int) -> bool:
+    """Whether a text of such characters hides nothing, and is not read otherwise."""
+    if every & _ALONE_ODD:
+        return False
+    return not (every & _LATIN and every & _OTHER) and not (every & _LEAD and every & _TAIL)
+
+
+def _any_mojibake(text: str, few: Iterable[str]) -> bool:
+    """Whether a lead stands before a tail; all that may be one are among `few`."""
+    for char in few:
+        if _KINDS[ord(char)] & _LEAD:
+            at = text.find(char)
+            while at >= 0:
+                if _KINDS[ord(text[at + 1 : at + 2] or " ")] & _TAIL:
+                    return True
+                at = text.find(char, at + 1)
+    return False
+
+
+def _mixed(kinds: NDArray[np.uint16]) -> int:
+    """How often a Latin letter and another one stand side by side."""
+    both = np.uint16(_LATIN | _OTHER)
+    return int(np.count_nonzero((kinds[1:] | kinds[:-1]) & both == both))
+
+
+def _any_lead(kinds: NDArray[np.uint16]) -> bool:
+    """Whether a lead stands before a tail."""
+    return bool((kinds[:-1] << 1 & kinds[1:] & np.uint16(_TAIL)).any())  # the bit of tails is the next one
 
 
 def _where(kinds: NDArray[np.uint16], kind: int) -> Places:
     places: Places = np.flatnonzero((kinds & kind) != 0)
     return places
-
-
-def _beside(kinds: NDArray[np.uint16], at: Places, other: int, side: int) -> int:
-    """How many places have a character of a kind before (-1) or behind (1) them."""
-    at = at + side
-    if at.size and (at[0] < 0 or at[-1] >= len(kinds)):
-        at = at[(at >= 0) & (at < len(kinds))]
-    return int(np.count_nonzero(kinds[at] & other))
 
 
 def _ends(at: Places) -> tuple[Places, Places]:
@@ -274,7 +292,7 @@ def hidden_runs(looks: Sequence[Look | None], most: int = _RUNS) -> tuple[tuple[
 
 def all_hidden_runs(texts: Iterable[str]) -> tuple[tuple[int, int, int], ...]:
     """The same, all that are looked for in each of the texts."""
-    return hidden_runs([look(text) for text in texts], sys.maxsize)
+    return hidden_runs([look(fold(text)) for text in texts], sys.maxsize)
 
 
 def merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

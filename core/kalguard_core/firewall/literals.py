@@ -1,22 +1,26 @@
-"""Literals: where any of thousands of them stand in bytes, without an automaton.
+"""Literals: where any of thousands of them stand in bytes.
 
 Rules of this file:
-- An automaton of thousands of words is built while texts are read. It costs milliseconds for each text that says
-  something new, and tens of megabytes. Here five bytes are looked up at every second place of a text, all at once; what
-  is found in the table is compared with the literals.
-- A text in which too much is found is hostile, or of a language that looks like the literals: google-re2 reads that.
-- Both find the same: the longest literal at each start, from left to right, not overlapping.
+- Hyperscan looks for all of them at once. It says where they end, and how long each is is known.
+- Where it is missing: an automaton of google-re2 is built while texts are read, costs milliseconds for each text that
+  says something new, and tens of megabytes. So five bytes are looked up at every second place of a text, all at once;
+  what is found in the table is compared with the literals. A text in which too much is found is hostile, or of a
+  language that looks like the literals: google-re2 reads that.
+- All find the same: the longest literal at each start, from left to right, not overlapping.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import re2
 from numpy.typing import NDArray
+
+from .matcher import hyperscan
 
 Place: TypeAlias = tuple[int, int]
 
@@ -30,6 +34,7 @@ _SHIFT: Final = np.uint64(64 - _BITS)
 _BLOCK: Final = 1 << 16  # bytes that are looked at together, so that they stay in the cache of the processor
 _DENSE: Final = 64  # a find in so many bytes is too much
 _FEW: Final = 64  # finds in one block that never are
+_SCANNED: Final = 1 << 14  # bytes that are scanned at once: whoever asks for the first places only waits for no more
 
 
 def automaton(literals: Iterable[bytes]) -> Any:
@@ -42,8 +47,68 @@ def automaton(literals: Iterable[bytes]) -> Any:
     return re2.compile(b"|".join(longest_first), options)
 
 
-class Literals:
-    """Literals of lower-case letters and spaces. `common`: more of them, made of words that stand in any text."""
+class Literals(Protocol):
+    """Literals of lower-case letters and spaces."""
+
+    def places(self, data: bytes, /) -> Iterator[Place]:
+        """Where literals stand in bytes in lower case: the longest at each start, not overlapping."""
+
+
+def literals(rare: Iterable[bytes], common: Iterable[bytes]) -> Literals:
+    """What finds literals here. `common`: those that are made of words that stand in any text."""
+    return TableOfLiterals(rare, common) if hyperscan is None else ScannedLiterals((*rare, *common))
+
+
+class ScannedLiterals:
+    """Implements `Literals` with Hyperscan."""
+
+    def __init__(self, literals: Iterable[bytes]) -> None:
+        every = tuple(dict.fromkeys(literals))
+        self._sizes = tuple(map(len, every))
+        self._longest = max(self._sizes)
+        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        self._database.compile(expressions=list(every), ids=list(range(len(every))), flags=[0] * len(every))
+        self._local = threading.local()  # scratch memory serves one scan at a time
+
+    def places(self, data: bytes) -> Iterator[Place]:
+        """See `Literals.places`."""
+        try:
+            scratch = self._local.scratch
+        except AttributeError:
+            scratch = self._local.scratch = hyperscan.Scratch(self._database)
+        found: list[tuple[int, int]] = []
+        if len(data) <= _SCANNED:
+            self._database.scan(data, _collect, 0, found, scratch)
+            return self._apart(found, 0, len(data), 0) if found else iter(())
+        return self._by_blocks(data, scratch)
+
+    def _by_blocks(self, data: bytes, scratch: Any) -> Iterator[Place]:
+        behind = 0
+        for start in range(0, len(data), _SCANNED):
+            found: list[tuple[int, int]] = []
+            self._database.scan(data[start : start + _SCANNED + self._longest - 1], _collect, 0, found, scratch)
+            if found:
+                for place in self._apart(found, start, start + _SCANNED, behind):
+                    yield place
+                    behind = place[1]
+
+    def _apart(self, found: list[tuple[int, int]], start: int, stop: int, behind: int) -> Iterator[Place]:
+        """What was found in bytes from `start` on, as far as it begins before `stop` and not before `behind`."""
+        sizes = self._sizes
+        places = [(start + end - sizes[literal], start + end) for literal, end in found]
+        places.sort(key=_first)
+        for place in places:
+            if behind <= place[0] < stop:
+                yield place
+                behind = place[1]
+
+
+def _collect(literal: int, _start: int, end: int, _flags: int, found: list[tuple[int, int]]) -> None:
+    found.append((literal, end))
+
+
+class TableOfLiterals:
+    """Implements `Literals` without Hyperscan. `common`: see `literals`."""
 
     def __init__(self, literals: Iterable[bytes], common: Iterable[bytes]) -> None:
         every = tuple(dict.fromkeys(literals))
@@ -64,7 +129,7 @@ class Literals:
         return automaton((*self._rare, *self._others))
 
     def places(self, data: bytes) -> Iterator[Place]:
-        """Where literals stand in bytes in lower case: the longest at each start, not overlapping."""
+        """See `Literals.places`."""
         rare = self._places_of_rare(data)
         if rare is None:
             yield from (match.span() for match in self._of_all.finditer(data))

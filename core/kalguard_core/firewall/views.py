@@ -90,7 +90,7 @@ def views(messages: Sequence[Message]) -> Views:
     hidden: tuple[tuple[int, int, int], ...] = ()
     if len(messages) > 1:
         found += _joined(messages, folded)
-    looks = [None if text.ends is None else look(message.text) for message, text in zip(messages, folded, strict=True)]
+    looks = [look(text) for text in folded]
     if any(seen is not None for seen in looks):
         cut = [_parted(seen, text) for seen, text in zip(looks, folded, strict=True)]
         if any(new is not old for new, old in zip(cut, folded, strict=True)):
