@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kalguard_core.firewall.features import Words
-from kalguard_core.firewall.model import Model, window_bounds
+from kalguard_core.firewall.model import COUNTED, Model, weights_of, window_bounds
 
 
 def evidence_of_windows(model: Model, words: Words) -> dict[tuple[int, int], int]:
     """The evidence in each window (words from, to)."""
-    sums, counts = model.contributions(words)
+    added = model.contributions(words)
+    weights, counts = weights_of(added), added & COUNTED
     return {
-        (start, end): int(model.evidence(np.array([sums[start:end].sum()]), np.array([counts[start:end].sum()]))[0])
+        (start, end): int(
+            model.evidence(weights[start:end].sum(keepdims=True), counts[start:end].sum(keepdims=True))[0]
+        )
         for start, end in window_bounds(0, len(words))
     }

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, repeat
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -149,8 +149,13 @@ class Engine:
         kept = self._glossary
         if kept is None or kept[0] is not vocabulary:
             # one for all detectors that share this engine: they have the same model
-            entry = vocabulary.entry if vocabulary is not None else None
-            kept = self._glossary = vocabulary, Glossary(self._vocabulary.number, entry)
+            words = self._vocabulary
+            kept = self._glossary = (
+                vocabulary,
+                Glossary(words.number, None)
+                if vocabulary is None
+                else Glossary(words.number, vocabulary.entry, (words.numbers, vocabulary.entries)),
+            )
         return kept[1]
 
     def matches(self, data: bytes, reading: Reading | None = None) -> list[Match]:
@@ -177,7 +182,11 @@ class Engine:
                     string = strings[book] = vocabulary.string(book, numbers)
             else:
                 string = vocabulary.string(book, stretches.of(numbers, _WALL_WORD))
-            cuts = stretches.cuts(_PART) if stretches is not None and len(string) > _PART else None
+            if len(string) <= _PART:  # most of all
+                if self._books[book].has(number, string):
+                    self._books[book].find(number, string, found, [(0, len(string))], reading, stretches)
+                continue
+            cuts = stretches.cuts(_PART) if stretches is not None else None
             for _, parts in self._books[book].where(string, number, cuts):
                 self._books[book].find(number, string, found, parts, reading, stretches)
 
@@ -331,6 +340,10 @@ class _Matcher:
         """Each database, in the order in which they are taken back."""
         return [database.serialized() for _, database in self._sets]
 
+    def has(self, number: int, text: bytes) -> bool:
+        """Whether a rule that is the only one of its group matches, or may match."""
+        return not self._has_sets or bool(self._sets[number][1].which(text))
+
     def where(self, text: bytes, group: int | None = None, cuts: list[int] | None = None) -> list[tuple[int, _Parts]]:
         """Indexes of rules that match, or may match, in order, and the parts of the text in which they do.
 
@@ -338,9 +351,6 @@ class _Matcher:
         """
         if not self._has_sets:
             return [(number, [(0, len(text))]) for number in (range(len(self._rules)) if group is None else (group,))]
-        if group is not None and len(text) <= _PART:  # most of all calls
-            some, database = self._sets[group]
-            return [(some.numbers[number], [(0, len(text))]) for number in database.which(text)]
         found: dict[int, _Parts] = {}
         for some, database in self._sets if group is None else (self._sets[group],):
             for start, end in _parts(len(text), some.is_near, cuts):
@@ -599,12 +609,23 @@ class _Vocabulary:
         """The number of a word: its own, or that of the longest stem that it begins with."""
         number = self._exact.get(word)
         if number is None:
-            for size in self._stem_sizes.get(word[:SHORTEST_STEM], ()):
-                number = self._stems.get(word[:size])
-                if number is not None:
-                    return number
-            return _UNKNOWN
+            return self._number_of_stem(word, self._stem_sizes.get(word[:SHORTEST_STEM], ()))
         return number
+
+    def numbers(self, words: Sequence[bytes]) -> list[int]:
+        """The same of many words."""
+        numbers = list(map(self._exact.get, words, repeat(_UNKNOWN)))
+        for index, sizes in enumerate(map(self._stem_sizes.get, [word[:SHORTEST_STEM] for word in words])):
+            if sizes and numbers[index] == _UNKNOWN:
+                numbers[index] = self._number_of_stem(words[index], sizes)
+        return numbers
+
+    def _number_of_stem(self, word: bytes, sizes: Iterable[int]) -> int:
+        for size in sizes:
+            number = self._stems.get(word[:size])
+            if number is not None:
+                return number
+        return _UNKNOWN
 
     def string(self, book: int, numbers: Numbers) -> bytes:
         """The text in the bytes of a book."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Final, TypeAlias
 from zlib import crc32
 
@@ -58,7 +59,10 @@ _A, _B, _C, _D, _E, _F, _G, _H = (
         0x1D8E4E27C47D124F,
     )
 )
-_IN_A_ROW: Final = np.array([_B, _C, _D, _E, _F, _G, _H])
+# Two words in a row are hashed with B and C, three with D, E and F, two with one between with G and H. Here for a word
+# as the last of these, as the one before it, and as the one before that.
+_IN_A_ROW: Final = np.array([_C, _F, _H, _B, _E, _D, _G])[:, None]
+_MULTIPLIERS: Final = (_B, _C, _D, _E)
 _CONCEPT_HASHES: Final = (np.arange(64, dtype=np.uint64) + np.uint64(1)) * _H
 
 # Digits are all alike.
@@ -108,16 +112,33 @@ class Vocabulary:
         """What a word in lower case is to the model: its name, or `MIXED`."""
         return self._name(word) if word.isascii() or _STRANGE.search(word) is None else MIXED
 
+    def entries(self, words: Sequence[bytes]) -> Entries:
+        """The same of many words."""
+        together = b" ".join(words)
+        named = together.translate(_DIGITS).split(b" ")
+        concepts = list(map(self._words.get, named, repeat(0)))
+        for index, sizes in enumerate(map(self._stem_sizes.get, [word[:SHORTEST_STEM] for word in named])):
+            if sizes and not concepts[index]:
+                concepts[index] = self._concept_of_stem(named[index], sizes)
+        names: Entries = np.array(concepts, np.int64) << _CHECKSUM_BITS | np.array(list(map(crc32, named)), np.int64)
+        if not together.isascii() and _STRANGE.search(together) is not None:
+            names[[_STRANGE.search(word) is not None for word in words]] = MIXED
+        return names
+
     def _name(self, word: bytes) -> int:
         """The checksum of a word, and above its 32 bits the number of its concept."""
         word = word.translate(_DIGITS)
         concept = self._words.get(word, 0)
         if not concept:
-            for size in self._stem_sizes.get(word[:SHORTEST_STEM], ()):
-                concept = self._stems.get(word[:size], 0) if size <= len(word) else 0
-                if concept:
-                    break
+            concept = self._concept_of_stem(word, self._stem_sizes.get(word[:SHORTEST_STEM], ()))
         return concept << _CHECKSUM_BITS | crc32(word)
+
+    def _concept_of_stem(self, word: bytes, sizes: Iterable[int]) -> int:
+        """The concept of the first stem of these sizes that a word begins with, or 0."""
+        for size in sizes:
+            if size <= len(word) and (concept := self._stems.get(word[:size], 0)):
+                return concept
+        return 0
 
     def _taken_apart(self, names: Entries, mixed: Sequence[bytes]) -> Entries:
         """The names of words, with those that mixed ones are made of in their place."""
@@ -201,15 +222,26 @@ class _Strings:
             longest[rows[is_end]] = nodes[is_end]
         hits = np.flatnonzero(longest)
         places, nodes = places.take(hits), longest.take(hits)
-        kept: list[int] = []
-        behind = 0
         ends = places + self._depths.take(nodes)
-        for hit, (start, end) in enumerate(zip(places.tolist(), ends.tolist(), strict=True)):
-            if start >= behind:
-                kept.append(hit)
-                behind = end
-        rows = np.array(kept, np.int64)
-        return places.take(rows), self._concepts.take(nodes.take(rows))
+        kept = _first_of_overlapping(places, ends)
+        return places.take(kept), self._concepts.take(nodes.take(kept))
+
+
+def _first_of_overlapping(starts: Numbers, ends: Numbers) -> Numbers:
+    """The indexes of stretches, in order of their starts, that don't overlap one kept before them."""
+    farthest = np.maximum.accumulate(ends)
+    is_kept = np.ones(len(starts), np.bool_)
+    is_kept[1:] = starts[1:] >= farthest[:-1]  # these overlap nothing before them
+    doubtful = (~is_kept).nonzero()[0]
+    behind = following = 0
+    for index, start, end in zip(doubtful.tolist(), starts[doubtful].tolist(), ends[doubtful].tolist(), strict=True):
+        if index != following:  # the one before it is kept
+            behind = int(ends[index - 1])
+        following = index + 1
+        if start >= behind:
+            is_kept[index] = True
+            behind = end
+    return is_kept.nonzero()[0]
 
 
 def split(data: bytes) -> list[bytes]:
@@ -269,12 +301,12 @@ def features_of(words: Words) -> Iterator[tuple[slice | Numbers, Numbers]]:
     if not len(known):
         return
     number = concepts[known]
-    yield known, ALONE[number]
+    yield known, ALONE[number].astype(np.int64)
     for step in (1, 2, 3):
         near = np.flatnonzero(known[step:] - known[:-step] <= NEAR)
-        yield known[near + step], PAIRS[number[near], number[near + step]]
+        yield known[near + step], PAIRS[number[near], number[near + step]].astype(np.int64)
     near = np.flatnonzero(known[2:] - known[:-2] <= NEAR_THREE)
-    yield known[near + 2], TRIPLES[number[near], number[near + 1], number[near + 2]]
+    yield known[near + 2], TRIPLES[number[near], number[near + 1], number[near + 2]].astype(np.int64)
 
 
 def concepts_of(words: Words) -> Numbers:
@@ -290,29 +322,25 @@ def in_a_row(words: Words) -> Numbers:
     """The features that words have by what stands right before them, a kind a row."""
     concepts = concepts_of(words)
     meant: Words = np.where(concepts, _CONCEPT_HASHES.take(concepts), words)
-    hashes = np.zeros((len(FIRST), len(words)), np.uint64)
-    np.multiply(words >> _CONCEPT_BITS, _A, out=hashes[0])
-    b, c, d, e, f, g, h = np.multiply.outer(_IN_A_ROW, meant)
-    np.add(b[:-1], c[1:], out=hashes[1, 1:])
-    np.add(d[:-2], e[1:-1], out=hashes[2, 2:])
-    hashes[2, 2:] += f[2:]
-    np.add(g[:-2], h[2:], out=hashes[3, 2:])
-    return _numbers(hashes)
+    products = meant * _IN_A_ROW
+    hashes = np.empty((len(FIRST), len(words)), np.uint64)
+    np.right_shift(words, _CONCEPT_BITS, out=hashes[0])
+    hashes[0] *= _A
+    hashes[1:] = products[:3]
+    hashes[1:3, 1:] += products[3:5, :-1]
+    hashes[2:, 2:] += products[5:, :-2]
+    hashes >>= _SHIFT
+    return hashes.view(np.int64)
 
 
-def _numbers(hashes: Words) -> Numbers:
-    """The features of hashes: their highest bits."""
-    return (hashes >> _SHIFT).view(np.int64)
-
-
-def _of_concepts(many: int) -> Numbers:
+def _of_concepts(many: int) -> NDArray[np.int32]:
     """The features of so many concepts together, whatever their order."""
     grid = np.stack(np.meshgrid(*[np.arange(64, dtype=np.uint64)] * many, indexing="ij"))
-    hashes = np.full(grid.shape[1:], int(_IN_A_ROW[many]), np.uint64)  # a small one would meet small numbers
+    hashes = np.full(grid.shape[1:], int(_MULTIPLIERS[many]), np.uint64)  # a small one would meet small numbers
     for each in np.sort(grid, axis=0):
         hashes = (hashes ^ (hashes >> np.uint64(31)) ^ each) * _B
         hashes = (hashes ^ (hashes >> np.uint64(29))) * _A
-    return _numbers(hashes)
+    return (hashes >> _SHIFT).astype(np.int32)
 
 
 _KINDS: Final = _kinds_of_characters()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Final
 
@@ -25,7 +25,7 @@ from ..action import Message
 from .engine import Match
 from .features import WALL_WORD, Numbers, Words, split, word_bounds
 from .legible import legible
-from .model import STRIDE, WINDOW, Model
+from .model import COUNTED, STRIDE, WINDOW, Model, weights_of
 from .quotations import MENTION, Quotations
 from .reading import Reading
 from .views import View
@@ -107,12 +107,12 @@ class Reader:
         words = self.model.vocabulary.words(reading)
         starts, ends = _stretches(data, words, self.model.vocabulary.wall)
         roles = roles[: len(starts)] + roles[-1:] * (len(starts) - len(roles))  # the last goes on
-        mine = np.array([role not in TRUSTED for role in roles])
-        others = np.array([role in DATA for role in roles])
-        read = mine & (ends - starts >= _FEWEST_WORDS)
-        if not read.any():
-            return None
-        return Seen(self, view, data, reading, words, (starts[read], ends[read], others[read]), alone=alone)
+        read = [
+            (start, end, role in DATA)
+            for start, end, role in zip(starts, ends, roles, strict=True)
+            if role not in TRUSTED and end - start >= _FEWEST_WORDS
+        ]
+        return Seen(self, view, data, reading, words, read, alone=alone) if read else None
 
 
 class Seen:
@@ -125,7 +125,7 @@ class Seen:
         data: bytes,
         reading: Reading,
         words: Words,
-        segments: tuple[Numbers, Numbers, NDArray[np.bool_]],
+        stretches: Sequence[tuple[int, int, bool]],
         *,
         alone: bool,
     ) -> None:
@@ -133,16 +133,27 @@ class Seen:
         self._reader = reader
         self._data = data
         self._reading = reading
-        self._sums, counts = reader.model.contributions(words)
-        self._starts, self._ends, which = _windows(*segments[:2])
-        self._others = segments[2][which]
-        upto, many = _running(self._sums), _running(counts)
-        self._counts: Numbers = many[self._ends] - many[self._starts]
-        self._plain = reader.model.evidence(upto[self._ends] - upto[self._starts], self._counts)
-        decoded = _DECODED_EVIDENCE if _CODES & frozenset(_STEPS.split(view.kind)) else 0
-        self._more = self._others * _DATA_EVIDENCE + decoded
-        if alone:
-            self._more = self._more - (self._ends - self._starts < _SHORT) * _SHORT_EVIDENCE
+        self._added = reader.model.contributions(words)
+        if len(stretches) == 1:  # nearly always
+            start, end, others = stretches[0]
+            self._starts, self._ends = _windows_of(start, end)
+            size = min(end - start, WINDOW)
+            more = (_DATA_EVIDENCE if others else 0) - (_SHORT_EVIDENCE if alone and size < _SHORT else 0)
+            self._others = np.full(len(self._starts), others)
+            self._more = np.full(len(self._starts), more)
+        else:
+            starts, ends, are_of_others = (np.array(each) for each in zip(*stretches, strict=True))
+            self._starts, self._ends, which = _windows(starts, ends)
+            self._others = are_of_others[which]
+            self._more = self._others * _DATA_EVIDENCE
+            if alone:
+                self._more -= (self._ends - self._starts < _SHORT) * _SHORT_EVIDENCE
+        if _is_coded(view.kind):
+            self._more += _DECODED_EVIDENCE
+        upto = _running(self._added)
+        added = upto.take(self._ends) - upto.take(self._starts)
+        self._counts: Numbers = added & COUNTED
+        self._plain = reader.model.evidence(weights_of(added), self._counts)
         self.evidence: Numbers = self._plain + self._more
         self.most = int(self.evidence.max())
 
@@ -163,7 +174,7 @@ class Seen:
         if quoted is None and not talk:
             return
         evidence = self._plain[doubtful]
-        added, words = _rows(self._sums, starts, ends)
+        added, words = _rows(self._added, starts, ends)
         if quoted is not None:
             less = np.where(quoted[words] & (added > 0), added * _QUOTED_SHARE // 100, added)
             evidence = self._reader.model.evidence(less.sum(axis=1), self._counts[doubtful])
@@ -179,7 +190,7 @@ class Seen:
         if not worst.size:
             return set()
         starts, ends = self._starts[worst], self._ends[worst]
-        added, _ = _rows(self._sums, starts, ends)
+        added, _ = _rows(self._added, starts, ends)
         return set(self._places(*_heaviest(added, starts, ends)))
 
     def _quoted(self, windows: Numbers, quotations: Quotations) -> NDArray[np.bool_] | None:
@@ -223,23 +234,31 @@ def _roles_of(view: View, messages: Sequence[Message]) -> list[str]:
     return [min(roles, key=lambda role: (role in TRUSTED, role not in DATA, role), default="user")]
 
 
-def _stretches(data: bytes, words: Words, wall: np.uint64) -> tuple[Numbers, Numbers]:
+@lru_cache(256)
+def _is_coded(kind: str) -> bool:
+    """Whether a view of this kind shows what somebody encoded."""
+    return not _CODES.isdisjoint(_STEPS.split(kind))
+
+
+def _stretches(data: bytes, words: Words, wall: np.uint64) -> tuple[list[int], list[int]]:
     """Where the words between walls start and end (exclusive)."""
     if WALL_WORD not in data:
-        return np.array([0]), np.array([len(words)])
-    walls = np.flatnonzero(words == wall)
+        return [0], [len(words)]
+    walls = np.flatnonzero(words == wall).tolist()
     if len(walls) != data.count(WALL_WORD):  # a word that is made to have the wall's number
-        walls = np.array([index for index, word in enumerate(split(data)) if word == WALL_WORD])
-    return np.concatenate(([0], walls + 1)), np.concatenate((walls, [len(words)]))
+        walls = [index for index, word in enumerate(split(data)) if word == WALL_WORD]
+    return [0, *(place + 1 for place in walls)], [*walls, len(words)]
+
+
+def _windows_of(start: int, end: int) -> tuple[Numbers, Numbers]:
+    """The windows of one stretch of words (see `model.window_bounds`): starts and ends."""
+    first = np.arange(start, max(end - STRIDE, start + 1), STRIDE)
+    first[-1] = max(end - WINDOW, start)
+    return first, np.minimum(first + WINDOW, end)
 
 
 def _windows(starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """The windows of stretches of words (see `model.window_bounds`): starts, ends, and of which stretch each is."""
-    if len(starts) == 1:  # nearly always
-        start, end = int(starts[0]), int(ends[0])
-        first = np.arange(start, max(end - STRIDE, start + 1), STRIDE)
-        first[-1] = max(end - WINDOW, start)
-        return first, np.minimum(first + WINDOW, end), np.zeros(len(first), np.int64)
+    """The same of several: starts, ends, and of which stretch each is."""
     many = np.maximum(ends - starts - WINDOW + STRIDE - 1, 0) // STRIDE + 1
     which = np.arange(len(many)).repeat(many)
     number = np.arange(len(which)) - (many.cumsum() - many)[which]
@@ -257,17 +276,18 @@ def _worst(evidence: Numbers, wanted: NDArray[np.bool_]) -> Numbers:
 
 def _running(values: Numbers) -> Numbers:
     """The sum of all values before each, and of all."""
-    upto = np.zeros(len(values) + 1, np.int64)
-    values.cumsum(out=upto[1:])
+    upto = np.empty(len(values) + 1, np.int64)
+    upto[0] = 0
+    np.add.accumulate(values, out=upto[1:])
     return upto
 
 
-def _rows(sums: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
+def _rows(added: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
     """What each word of each window adds, one window a row, and which word that is; 0 behind the end of a window."""
     places = starts[:, None] + np.arange(int((ends - starts).max()))
     inside = places < ends[:, None]
-    places = np.minimum(places, len(sums) - 1)
-    return np.where(inside, sums[places], 0), places
+    places = np.minimum(places, len(added) - 1)
+    return np.where(inside, weights_of(added[places]), 0), places
 
 
 def _heaviest(added: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:

@@ -7,13 +7,12 @@ Rules of this file:
   so they can't differ.
 - google-re2 takes linear time also where its automaton runs out of memory; `re2.Set` would then answer "no match", so
   it is not used.
-- Hyperscan's scratch memory serves one scan at a time: each thread has its own.
+- Hyperscan's scratch memory serves one scan at a time: each scan takes one out of those that are free.
 """
 
 from __future__ import annotations
 
 import platform
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from itertools import chain, islice
@@ -81,6 +80,8 @@ def place_finder(pattern: bytes) -> PlaceFinder:
 class HyperscanSet:
     """Patterns in one Hyperscan database. `serialized`: one that `serialized()` wrote, instead of compiling."""
 
+    __slots__ = ("_database", "_free")
+
     def __init__(self, patterns: Sequence[bytes], serialized: bytes | None = None) -> None:
         if serialized is not None:
             self._database = hyperscan.loadb(serialized, hyperscan.HS_MODE_BLOCK)
@@ -90,7 +91,7 @@ class HyperscanSet:
             self._database.compile(
                 expressions=list(patterns), ids=list(range(len(patterns))), flags=[flags] * len(patterns)
             )
-        self._local = threading.local()
+        self._free: list[Any] = []  # scratch memory; taking and giving back are one step each to other threads
 
     def serialized(self) -> bytes:
         """The database, for this version of Hyperscan on a CPU like this one."""
@@ -100,10 +101,11 @@ class HyperscanSet:
         """Indexes of the patterns that match, in no order."""
         found: list[int] = []
         try:
-            scratch = self._local.scratch
-        except AttributeError:
-            scratch = self._local.scratch = hyperscan.Scratch(self._database)
+            scratch = self._free.pop()
+        except IndexError:
+            scratch = hyperscan.Scratch(self._database)
         self._database.scan(data, _collect, 0, found, scratch)
+        self._free.append(scratch)
         return found
 
 

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from .features import (
     ALONE,
-    CONCEPTS,
     FIRST,
     NEAR,
     NEAR_THREE,
@@ -53,7 +52,20 @@ _MAGIC: Final = b"KALGUARD-MODEL\n"
 _FRACTION: Final = 20  # bits behind the point of `scale`
 _MAX_BYTES: Final = 1 << 26
 _BLOCK: Final = 1 << 12  # words whose features are made at once, so that they stay in the cache of the processor
-_STEPS: Final = np.array([[2], [1], [0]])
+
+_LACKING: Final = np.array([3, 2])  # features that the first two words have less than others
+
+COUNT_BITS: Final = 12
+"""What words add is one number: the sum of their weights above these bits, and in them how many features they have."""
+COUNTED: Final = (1 << COUNT_BITS) - 1
+
+# A place and two concepts in one number, and a difference of places too large for them to belong together.
+_CONCEPT_BITS: Final = 6
+_TWO_CONCEPTS: Final = (1 << 2 * _CONCEPT_BITS) - 1
+_FIRST_CONCEPT: Final = _TWO_CONCEPTS >> _CONCEPT_BITS << _CONCEPT_BITS
+_APART: Final = NEAR + 1 << 2 * _CONCEPT_BITS
+_APART_THREE: Final = NEAR_THREE + 1 << 2 * _CONCEPT_BITS
+_LONG_AGO: Final = -1 << 60
 
 Curve: TypeAlias = tuple[tuple[int, int], ...]
 """Points (evidence, risk), both rising; risks between them are on straight lines, those outside are the outermost."""
@@ -98,9 +110,11 @@ class Model:
         self.lexicon = lexicon
         self.vocabulary = Vocabulary(lexicon)
         self._thresholds = [evidence for evidence, _ in curve]
-        self._of_one, self._of_two, self._of_three = (
-            _without_none(weights.take(each)) for each in (ALONE, PAIRS, TRIPLES)
-        )
+        # what one to three concepts add; the first of three that is none stands for all that is not near the others
+        one, two, three = ((weights.take(each).astype(np.int32) << COUNT_BITS) + 1 for each in (ALONE, PAIRS, TRIPLES))
+        two[0] = three[0] = 0
+        three += one
+        self._of_two, self._of_three = two.ravel(), three.ravel()
 
     @classmethod
     def load(cls, artifact: bytes) -> Model:
@@ -141,45 +155,46 @@ class Model:
         packed = zlib.compress(body, 9)
         return _MAGIC + sha256(packed).digest() + packed
 
-    def contributions(self, words: Words) -> tuple[Numbers, Numbers]:
-        """What each word adds to the sum of weights, and how many features stand at it."""
-        sums = np.empty(len(words), np.int64)
-        counts = np.full(len(words), len(FIRST), np.int64)
-        counts[:2] = (1, 2)[: len(words)]
+    def contributions(self, words: Words) -> Numbers:
+        """What each word adds: the weights of the features that stand at it (see `weights_of`), and their number.
+
+        Sums of them are what several words add.
+        """
+        added = np.empty(len(words), np.int64)
         for start in range(0, len(words), _BLOCK):
             before = max(start - max(FIRST), 0)
             weights = self.weights.take(in_a_row(words[before : start + _BLOCK]))
             if not start:
-                for row, first in zip(weights, FIRST, strict=True):
-                    row[:first] = 0
-            weights[:, start - before :].sum(axis=0, out=sums[start : start + _BLOCK])
+                weights[1:, 0] = weights[2:, 1:2] = 0  # nothing stands before the first words
+            np.add.reduce(weights[:, start - before :], axis=0, dtype=np.int64, out=added[start : start + _BLOCK])
+        added <<= COUNT_BITS
+        added += len(FIRST)
+        added[:2] -= _LACKING[: len(words)]
         concepts = concepts_of(words)
-        known = np.flatnonzero(concepts)
+        known = concepts.nonzero()[0]
         if len(known):
-            added, many = self._of_concepts(known, concepts.take(known))
-            sums[known] += added
-            counts[known] += many
-        return sums, counts
+            added[known] += self._of_concepts(known, concepts.take(known))
+        return added
 
-    def _of_concepts(self, places: Numbers, concepts: Numbers) -> tuple[Numbers, Numbers]:
+    def _of_concepts(self, places: Numbers, concepts: Numbers) -> NDArray[np.int32]:
         """What concepts at these words add: each alone, and with one, two or three before it."""
-        alone, pairs, triples = self._of_one, self._of_two, self._of_three
-        padded = np.zeros((2, len(places) + 3), np.int64)
-        padded[0, :3] = -NEAR_THREE - 1
-        padded[:, 3:] = places, concepts
-        before = np.arange(len(places)) + _STEPS
-        away = places - padded[0].take(before)
-        others = padded[1].take(before)
-        near = away <= NEAR
-        near_three = away[1] <= NEAR_THREE
-        together = (others * near) * CONCEPTS + concepts
-        three = ((others[1] * CONCEPTS + others[0]) * CONCEPTS + concepts) * near_three
-        added = alone.take(concepts) + pairs.take(together).sum(axis=0) + triples.take(three)
-        return added, near.sum(axis=0) + near_three + 1
+        # A place and a concept are one number here, so that a difference of two says how far apart two words are, and
+        # in its lowest bits which two concepts they are.
+        places = places << 2 * _CONCEPT_BITS
+        before = np.empty(len(places) + 3, np.int64)
+        before[:3] = _LONG_AGO
+        np.subtract(places, concepts << _CONCEPT_BITS, out=before[3:])
+        # of three, two, and one concept before each: the same numbers, moved
+        away = places + concepts - np.ndarray((3, len(places)), np.int64, before, 0, (8, 8))
+        together = np.minimum(away, _APART) & _TWO_CONCEPTS
+        three = (np.minimum(away[1], _APART_THREE) & _FIRST_CONCEPT) << _CONCEPT_BITS | away[2] & _TWO_CONCEPTS
+        added: NDArray[np.int32] = np.add.reduce(self._of_two.take(together), axis=0, dtype=np.int32)
+        added += self._of_three.take(three)
+        return added
 
-    def evidence(self, total: Numbers, count: Numbers) -> Numbers:
+    def evidence(self, weights: Numbers, count: Numbers) -> Numbers:
         """The evidence of windows, from the sum of their weights and the number of their features."""
-        return (total * self.scale[np.minimum(count, len(self.scale) - 1)] >> _FRACTION) + self.bias
+        return (weights * self.scale.take(count) >> _FRACTION) + self.bias
 
     def risk(self, evidence: int) -> int:
         """The risk (0-100) that the curve gives to evidence."""
@@ -200,11 +215,9 @@ def window_bounds(start: int, end: int) -> list[tuple[int, int]]:
     return [(first, first + WINDOW) for first in starts]
 
 
-def _without_none(weights: NDArray[np.int16]) -> NDArray[np.int16]:
-    """The weights of concepts in a row, with nothing where one of them is none."""
-    for axis in range(weights.ndim):
-        weights.swapaxes(0, axis)[0] = 0
-    return weights.ravel()
+def weights_of(added: Numbers) -> Numbers:
+    """The weights in what words add."""
+    return added >> COUNT_BITS
 
 
 @cache

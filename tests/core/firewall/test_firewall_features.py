@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalguard_core.firewall.features import NEAR, SIZE, Vocabulary, features_of, split, word_bounds
+from kalguard_core.firewall.features import (
+    NEAR,
+    SIZE,
+    Vocabulary,
+    _first_of_overlapping,
+    features_of,
+    split,
+    word_bounds,
+)
 from kalguard_core.firewall.fold import fold_bytes
 from kalguard_core.firewall.lexicon import read_lexicons
 
@@ -139,3 +147,15 @@ def test_the_numbers_of_words_and_features_do_not_change() -> None:
 
 
 WORDS_DIGEST = "08437fb8e4760b78"
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=30))
+def test_of_stretches_that_overlap_the_first_is_kept(steps: list[tuple[int, int]]) -> None:
+    starts = np.cumsum([0, *(step + 1 for step, _ in steps)])[: len(steps)]
+    ends = starts + np.array([size for _, size in steps], np.int64)
+    kept, behind = [], 0
+    for index, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        if start >= behind:
+            kept.append(index)
+            behind = end
+    assert _first_of_overlapping(starts, ends).tolist() == kept

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kalguard_core.action import Message
 from kalguard_core.firewall.engine import Match
-from kalguard_core.firewall.learned import _NEARBY, SHOWN, Reader, Seen, Talk, _heaviest, _rows, _windows
-from kalguard_core.firewall.model import bundled_model, window_bounds
+from kalguard_core.firewall.learned import _NEARBY, SHOWN, Reader, Seen, Talk, _heaviest, _rows, _windows, _windows_of
+from kalguard_core.firewall.model import COUNT_BITS, bundled_model, window_bounds
 from kalguard_core.firewall.pack import Rule
 from kalguard_core.firewall.quotations import MENTION, Quotations
 from kalguard_core.firewall.reading import Glossary
@@ -110,6 +110,12 @@ def test_the_windows_of_all_stretches_are_those_of_each(gaps: list[tuple[int, in
     assert list(zip(starts.tolist(), ends.tolist(), which.tolist(), strict=True)) == expected
 
 
+@given(st.integers(0, 50), st.integers(1, 400))
+def test_the_windows_of_one_stretch_are_as_of_several(start: int, size: int) -> None:
+    windows = zip(*(places.tolist() for places in _windows_of(start, start + size)), strict=True)
+    assert list(windows) == window_bounds(start, start + size)
+
+
 def test_the_heaviest_words_of_a_window_add_as_much_as_any_of_its_words_in_a_row() -> None:
     dice = random.Random(1)
     for _ in range(300):
@@ -117,7 +123,7 @@ def test_the_heaviest_words_of_a_window_add_as_much_as_any_of_its_words_in_a_row
         first = [dice.randrange(len(sums)) for _ in range(5)]
         windows = [(start, min(start + dice.randint(1, 20), len(sums))) for start in first]
         starts, ends = np.array(windows).T
-        found = _heaviest(_rows(np.array(sums), starts, ends)[0], starts, ends)
+        found = _heaviest(_rows(np.array(sums) << COUNT_BITS, starts, ends)[0], starts, ends)
         for (start, end), left, right in zip(windows, *map(np.ndarray.tolist, found), strict=True):
             assert start <= left < right <= end
             assert sum(sums[left:right]) == max(

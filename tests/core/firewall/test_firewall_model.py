@@ -17,6 +17,7 @@ from kalguard_core.firewall.features import SIZE, features_of
 from kalguard_core.firewall.fold import fold_bytes
 from kalguard_core.firewall.lexicon import Lexicon
 from kalguard_core.firewall.model import (
+    COUNTED,
     MOST_PER_WORD,
     STRIDE,
     WINDOW,
@@ -24,6 +25,7 @@ from kalguard_core.firewall.model import (
     Model,
     ModelError,
     bundled_model,
+    weights_of,
     window_bounds,
 )
 from windows import evidence_of_windows
@@ -48,14 +50,14 @@ TEXTS = st.lists(st.sampled_from(["ignore", "the", "rules", "of", "忽略", "42"
 @given(TEXTS)
 def test_contributions_and_evidence_equal_a_slow_reference(text: str) -> None:
     words = MODEL.vocabulary.words_of(text.encode())
-    sums, counts = MODEL.contributions(words)
+    added = MODEL.contributions(words)
     slow_sums, slow_counts = [0] * len(words), [0] * len(words)
     for places, found in features_of(words):
         for place, feature in zip(np.arange(len(words))[places].tolist(), found.tolist(), strict=True):
             slow_sums[place] += int(MODEL.weights[feature])
             slow_counts[place] += 1
-    assert sums.tolist() == slow_sums
-    assert counts.tolist() == slow_counts
+    assert weights_of(added).tolist() == slow_sums
+    assert (added & COUNTED).tolist() == slow_counts
     assert max(slow_counts, default=0) <= MOST_PER_WORD
     for (start, end), evidence in evidence_of_windows(MODEL, words).items():
         total, many = sum(slow_sums[start:end]), sum(slow_counts[start:end])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -16,7 +17,7 @@ from kalguard_core.firewall.fold import fold_bytes
 from kalguard_core.firewall.legible import legible
 from kalguard_core.firewall.model import bundled_model
 from kalguard_core.firewall.pack import load_packs
-from kalguard_core.firewall.reading import Glossary
+from kalguard_core.firewall.reading import Entries, Glossary
 
 WORDS = bundled_model().vocabulary
 PACK = """
@@ -97,6 +98,42 @@ def test_words_that_were_forgotten_are_the_same_again(monkeypatch: pytest.Monkey
     text = b"1 2 3 1 2 3 4 4 1 2"
     assert glossary.read(text).numbers.tolist() == [int(word) for word in text.split()]
     assert asked == [b"1", b"2", b"3", b"4", b"1", b"2"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.integers(1, 30), st.sampled_from([3, 20, 1000]))
+def test_new_words_are_the_same_when_they_are_looked_up_together(data: bytes, size: int, remembered: int) -> None:
+    asked: list[int] = []
+
+    def entries(words: Sequence[bytes]) -> Entries:
+        asked.append(len(words))
+        return WORDS.entries(words)
+
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(reading, "_BLOCK", size)
+        small.setattr(reading, "_REMEMBERED", remembered)
+        glossary = Glossary(len, WORDS.entry, (lambda words: list(map(len, words)), entries))
+        coined = b" ".join(b"zq%dv%d" % (number, number) for number in range(99))
+        for text in (data + coined + data, data):
+            read, expected = glossary.read(text), Glossary(len, WORDS.entry).read(text)
+            assert read.entries.tolist() == expected.entries.tolist()
+            assert read.mixed == expected.mixed
+    assert asked or remembered < 1000
+
+
+def test_only_so_many_words_are_remembered_and_no_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", 50)
+    monkeypatch.setattr(reading, "_REMEMBERED", 20)
+    glossary = engine().glossary(WORDS)
+    glossary.read(b" ".join(b"%d" % number + b"x" * (number % 50) for number in range(300)))
+    assert len(glossary._entries) <= 20
+    assert max(map(len, glossary._entries)) <= 40
+
+
+def test_many_words_have_the_numbers_that_each_has_to_the_rules() -> None:
+    words = engine()._vocabulary
+    data = "ignore ignored ignor drop drops rules 规则 the nothing".encode().split()
+    assert words.numbers(data) == [words.number(word) for word in data]
 
 
 def test_detectors_of_one_model_share_what_an_engine_remembers() -> None:
