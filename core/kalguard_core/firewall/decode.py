@@ -26,6 +26,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, islice, pairwise, product
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 
 from .fold import codes_of, fold_codes, widths_of
 from .literals import literals
+from .matcher import HAS_HYPERSCAN, HyperscanSet
 from .words import KNOWN, LONGEST, TELLING, TELLING_TOO
 
 WALL: Final = b"\n\x00\n"
@@ -115,8 +117,8 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
     text = _Text(data, budget.skipped)
     done = kind.replace("&", "+").split("+")
     written: list[tuple[str, list[Hit]]] = []
-    for index in sorted(_ON_WRITTEN.Match(data) or ()):
-        name, _, decoder = _WRITTEN[index]
+    for index in _ON_WRITTEN(data):
+        name, *_, decoder = _WRITTEN[index]
         if hits := decoder(text):
             written.append((name, hits))
     if written:
@@ -125,9 +127,7 @@ def decodings(data: bytes, kind: str, budget: Budget) -> Iterator[Decoded]:
         if found is not None:
             yield found
     spaced = False
-    for name, trigger, decoder, in_place, again in _DECODERS:
-        if name not in text.fired and not (text.told and (trigger is None or name == "split")):
-            continue
+    for name, _, decoder, in_place, again in text.due:
         if (name in done and not again) or (name in _LETTERWISE and not _LETTERWISE.isdisjoint(done)):
             continue
         if name == "split" and spaced:
@@ -150,18 +150,27 @@ def _apart(hits: Iterable[Hit]) -> list[Hit]:
 
 
 class _Text:
-    """Bytes, the classes of them that triggers look at, the triggers that fired, and the telling words in them."""
+    """Bytes, the classes of them that triggers look at, the triggers that fired, the decoders that are due for that,
+    and the telling words in the bytes."""
 
-    __slots__ = ("classes", "data", "fired", "skipped", "told")
+    __slots__ = ("_runs", "classes", "data", "due", "fired", "skipped", "told")
 
     def __init__(self, data: bytes, skipped: list[tuple[int, int]]) -> None:
         self.data = data
         self.skipped = skipped
         self.classes = data.translate(_CLASSES, _CONTINUATION)
-        self.fired = frozenset(_TRIGGERS[index] for index in _ON_CLASSES.Match(self.classes) or ())
         plain = data.translate(_TO_PLAIN)
         told = self._bounded(_TELLTALE.places(plain), len(plain))
         self.told = [(start, end, plain[start:end].decode("ascii")) for start, end in told]
+        self.fired, self.due = _due(tuple(_ON_CLASSES.Match(self.classes) or ()), bool(told))
+        self._runs: list[tuple[int, int]] | None = None
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """Runs of at least 16 characters of base64, up to the limit of pieces."""
+        if self._runs is None:
+            self._runs = list(islice(_long_runs(self.data), _HITS))
+        return self._runs
 
     def found(self, pattern: Any, data: bytes, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
         """Where an RE2 pattern matches, up to the limit of pieces."""
@@ -479,8 +488,30 @@ def _inflated(packed: bytes) -> bytes:
 
 
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-_BLOB_RUN: Final = _re2(rb"[A-Za-z0-9+/_-]{16,}")
+_LONG_RUN: Final = b"x" * 16
+
+
+def _to_members(members: bytes) -> bytes:
+    """A table that makes of these bytes what `_LONG_RUN` has, and of others spaces."""
+    return bytes(0x78 if char in members else 0x20 for char in range(256))
+
+
+_TO_RUNS: Final = _to_members(_LOWER + _UPPER + _DIGITS + b"+/_-")
+
+
 _PROBED: Final = 64  # characters of a blob that are decoded to see whether it is worth it
+
+
+def _long_runs(data: bytes) -> Iterator[tuple[int, int]]:
+    """Runs of at least 16 characters of base64: looking for a fixed run skips what an automaton reads."""
+    members = data.translate(_TO_RUNS)
+    start = members.find(_LONG_RUN)
+    while start >= 0:
+        end = members.find(b" ", start)
+        end = len(members) if end < 0 else end
+        yield start, end
+        start = members.find(_LONG_RUN, end)
+
 
 _BREAKS: Final = frozenset((b"\n", b"\r"))
 _NEXT_LINE: Final = re.compile(rb"[\r\n]{1,2}[\t >]{0,8}[A-Za-z0-9+/_-]+(?![^\s\x00=])")
@@ -557,7 +588,9 @@ def _base64(text: _Text) -> list[Hit]:
     data = text.data
     hits: list[Hit] = []
     if "base32" in text.fired:
-        runs = text.found(_BLOB_RUN, data)
+        runs = text.runs
+        if len(runs) == _HITS:
+            text.left_out(runs[-1][1], len(data))
         # a word glued to the front shifts the bits; trying all shifts is worth it only for a few runs
         shifts = 4 if len(runs) <= 256 else 1
         index = 0
@@ -699,13 +732,29 @@ def _chain(data: bytes, chain: Sequence[tuple[int, int]]) -> Iterator[Hit]:
     yield Hit(chain[0][0], chain[-1][1], plain, (starts, ends))
 
 
+_TO_SMALL_BASE32: Final = _to_members(_LOWER + b"234567")
+_TO_LARGE_BASE32: Final = _to_members(_UPPER + b"234567")
+_FEW_RUNS: Final = 8
+_SHORT_RUN: Final = 1024
+_PADDING: Final = 6  # of base32, at most
 _BASE32_RUN: Final = _re2(rb"(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}")
+
+
+def _may_be_base32(run: bytes) -> bool:
+    """Whether a pattern need be looked for in a run of base64."""
+    return _LONG_RUN in run.translate(_TO_SMALL_BASE32) or _LONG_RUN in run.translate(_TO_LARGE_BASE32)
 
 
 def _base32(text: _Text) -> list[Hit]:
     data = text.data
     hits = []
-    for start, end in text.found(_BASE32_RUN, data):
+    if not text.runs:
+        return []
+    # it is in runs of base64: where these are short, most of them are soon seen to be something else
+    parts = [(0, len(data))]
+    if len(text.runs) <= _FEW_RUNS and all(end - start <= _SHORT_RUN for start, end in text.runs):
+        parts = [(start, end + _PADDING) for start, end in text.runs if _may_be_base32(data[start:end])]
+    for start, end in chain.from_iterable(text.found(_BASE32_RUN, data, *part) for part in parts):
         if not _worth(_unbase32(data[start : start + 32].upper())):
             continue
         whole, end = end, min(end, start + _BLOB_READ)
@@ -746,9 +795,17 @@ _HEX_RUN: Final = _re2(
 _HEX_PREFIX: Final = re.compile(rb"0[xX]")
 
 
+# what is between digits is left out, and what stands before them counts as one: there are no fewer than these
+_BETWEEN_HEX: Final = b" ,:;-\n\r"
+_TO_HEX: Final = _to_members(b"0123456789abcdefABCDEFxX")
+_TWELVE_DIGITS: Final = b"x" * 12
+
+
 def _hex(text: _Text) -> list[Hit]:
     data = text.data
-    hits = []
+    hits: list[Hit] = []
+    if _TWELVE_DIGITS not in data.translate(_TO_HEX, _BETWEEN_HEX):
+        return hits
     for start, end in text.found(_HEX_RUN, data):
         whole, end = end, min(end, start + _BLOB_READ)
         blank = data[start:end].rstrip(b" ,:;-\n\r")
@@ -1626,17 +1683,21 @@ def _pig_latin(text: _Text) -> list[Hit]:
     return hits
 
 
-# name, trigger in the bytes themselves, decoder: undone together, and as often as they are nested
-_WRITTEN: Final[tuple[tuple[str, bytes, Callable[[_Text], list[Hit]]], ...]] = (
-    ("percent", _ON_PERCENT, _percent),
-    ("html", _ON_ENTITIES, _entities),
-    ("escapes", _ON_ESCAPES, _escapes),
-    ("markup", _ON_MARKUP, _markup),
-    ("emphasis", _ON_EMPHASIS, _emphasis),
-    ("quoted-printable", _ON_QUOTED, _quoted_printable),
+Decoder: TypeAlias = Callable[[_Text], list[Hit]]
+Decoders: TypeAlias = tuple[tuple[str, bytes | None, Decoder, bool, bool], ...]
+
+# name, trigger in the bytes themselves, bytes of which one is wherever it fires, decoder: undone together, and as often
+# as they are nested
+_WRITTEN: Final[tuple[tuple[str, bytes, bytes, Decoder], ...]] = (
+    ("percent", _ON_PERCENT, b"%", _percent),
+    ("html", _ON_ENTITIES, b"&", _entities),
+    ("escapes", _ON_ESCAPES, b"\\", _escapes),
+    ("markup", _ON_MARKUP, b"<", _markup),
+    ("emphasis", _ON_EMPHASIS, b"*~`\\", _emphasis),
+    ("quoted-printable", _ON_QUOTED, b"=", _quoted_printable),
 )
 # name, trigger in the classes (None: telling words), decoder, whether it is read in its place, whether several times
-_DECODERS: Final[tuple[tuple[str, bytes | None, Callable[[_Text], list[Hit]], bool, bool], ...]] = (
+_DECODERS: Final[Decoders] = (
     ("base64", _ON_BASE64, _base64, False, True),
     ("base32", _ON_BLOB, _base32, False, True),
     ("hex", _ON_HEX, _hex, False, True),
@@ -1671,6 +1732,39 @@ def _set(patterns: Iterable[bytes]) -> Any:
     return found
 
 
-_ON_WRITTEN: Final = _set(trigger for _, trigger, _ in _WRITTEN)
+def _written_by_hyperscan() -> Callable[[bytes], list[int]]:
+    """What says which of `_WRITTEN` fire, in order: each for itself, as most texts have few of the bytes."""
+    finders = [(index, signs, HyperscanSet([trigger]).which) for index, (_, trigger, signs, _) in enumerate(_WRITTEN)]
+
+    def find(data: bytes) -> list[int]:
+        found: list[int] = []
+        for index, signs, which in finders:
+            for sign in signs:
+                if sign in data:
+                    if which(data):
+                        found.append(index)
+                    break
+        return found
+
+    return find
+
+
+def _written_by_re2() -> Callable[[bytes], list[int]]:
+    match = _set(trigger for _, trigger, *_ in _WRITTEN).Match
+    return lambda data: sorted(match(data) or ())
+
+
+_ON_WRITTEN: Final = _written_by_hyperscan() if HAS_HYPERSCAN else _written_by_re2()
 _TRIGGERS: Final = (*(name for name, trigger, *_ in _DECODERS if trigger is not None), "mixed")
 _ON_CLASSES: Final = _set((*(trigger for _, trigger, *_ in _DECODERS if trigger is not None), _ON_MIXED))
+
+
+@lru_cache(maxsize=4096)
+def _due(matched: tuple[int, ...], told: bool) -> tuple[frozenset[str], Decoders]:
+    """The triggers by their numbers, and the decoders that are due then; `told`: there are telling words too."""
+    fired = frozenset(_TRIGGERS[index] for index in matched)
+    return fired, tuple(
+        decoder
+        for decoder in _DECODERS
+        if decoder[0] in fired or (told and (decoder[1] is None or decoder[0] == "split"))
+    )

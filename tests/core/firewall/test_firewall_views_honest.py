@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kalguard_core.action import Message
 from kalguard_core.firewall import decode
+from kalguard_core.firewall.matcher import HAS_HYPERSCAN
 from kalguard_core.firewall.views import Views, views
 
 HONEST = {
@@ -180,6 +181,7 @@ def test_a_run_that_only_looks_like_a_blob_is_not_called_unread() -> None:
     assert "unread" not in read("lorem ipsum dolor sit amet " * 20_000).signals
 
 
+BY_RE2 = decode._written_by_re2()
 TRIGGERS = [(name, decode._re2(trigger)) for name, trigger, *_ in decode._DECODERS if trigger is not None]
 
 
@@ -190,3 +192,32 @@ def test_looking_for_all_triggers_at_once_finds_what_each_finds(text: str) -> No
     classes = data.translate(decode._CLASSES, decode._CONTINUATION)
     one_by_one = {name for name, trigger in TRIGGERS if trigger.search(classes)}
     assert decode._Text(data, []).fired - {"mixed"} == one_by_one
+
+
+@pytest.mark.skipif(not HAS_HYPERSCAN, reason="there is one engine only")
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(UNITS), st.text(max_size=4)), max_size=10).map("".join))
+def test_both_engines_see_the_same_triggers(text: str) -> None:
+    data = read(text).views[0].data
+    assert decode._ON_WRITTEN(data) == BY_RE2(data)
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(["a" * 15, "B7", "+/", "-_", " ", "=", "\n"]), st.text(max_size=3)), max_size=12)
+)
+def test_long_runs_are_those_of_a_pattern(pieces: list[str]) -> None:
+    data = "".join(pieces).encode()
+    runs = decode._re2(rb"[A-Za-z0-9+/_-]{16,}").finditer(data)
+    assert list(decode._long_runs(data)) == [run.span() for run in runs]
+
+
+@given(st.lists(st.sampled_from(["4", "1f", "0x", "6e6F", " ", ",", "x", "\n", "7265", ";:", "g"]), max_size=24))
+def test_hexadecimal_text_has_twelve_digits_without_what_stands_between(pieces: list[str]) -> None:
+    data = "".join(pieces).encode()
+    hits = [run for run in decode._HEX_RUN.finditer(data) if len(bytes.fromhex(_digits(run.group()))) >= 6]
+    assert not hits or decode._TWELVE_DIGITS in data.translate(decode._TO_HEX, decode._BETWEEN_HEX)
+
+
+def _digits(run: bytes) -> str:
+    digits = decode._HEX_PREFIX.sub(b"", run).translate(None, b" ,:;-\n\r").decode()
+    return digits[: len(digits) // 2 * 2]
