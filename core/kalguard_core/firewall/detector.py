@@ -86,7 +86,7 @@ class Detector:
         looked = [(view, *self._match(view, findings)) for view in read.views if self._decoding or view.kind in _FULL]
         self._add_hidden(read, findings)
         spans = findings.spans()
-        risk = risk_of(spans)
+        risk = risk_of(spans) if spans else 0
         if self._reader is not None:
             learned, told = self._learned(self._reader, looked, messages, risk, _evidence(spans, risk))
             if learned:
@@ -118,10 +118,14 @@ class Detector:
         """Note what the rules find in a view; what of it is talk about attacks is returned, what is quoted, and all its
         words."""
         reading = self._glossary.read(view.data)
-        matches = [match for match in self._engine.matches(view.data, reading) if match.rule.id not in self._off]
+        matches = self._engine.matches(view.data, reading)
+        quotations = Quotations(view.data)
+        if not matches:
+            return _NO_TALK, quotations, reading
+        if self._off:
+            matches = [match for match in matches if match.rule.id not in self._off]
         talk = Talk([match for match in matches if match.rule.discount])
         decoded = view.kind not in _FULL
-        quotations = Quotations(view.data)
         for match in matches:
             if not match.rule.discount:
                 quoted = quotations.around(match.start, match.end)
@@ -150,7 +154,9 @@ class Detector:
                 if one is not None and one.most >= least:
                     one.excuse(talk, quotations)
                     seen.append(one)
-        best = max((one.most for one in seen), default=least - 1)
+        if not seen:
+            return 0, []
+        best = max([one.most for one in seen])
         learned = reader.model.risk(best + boost)
         if best < least or learned < risk:
             return 0, []
@@ -172,6 +178,7 @@ class Detector:
 
 
 _HARMLESS: Final = Assessment(0)
+_NO_TALK: Final = Talk(())
 
 
 class _Findings:
@@ -261,6 +268,8 @@ def _evidence(spans: Sequence[Span], risk: int) -> int:
 
     That characters are hidden is none: what they hide is read, and being encoded counts there.
     """
+    if not spans:
+        return 0
     if any(span.rule == HIDDEN.id for span in spans):
         risk = risk_of([span for span in spans if span.rule != HIDDEN.id])
     return risk * _RULE_EVIDENCE
@@ -284,7 +293,10 @@ def _offending(assessment: Assessment) -> list[Span]:
 def _unmarked(messages: Sequence[Message]) -> Sequence[Message]:
     """The messages with blanks for the markers of an earlier redaction: they are made of telling words, and a decoder
     would make others of them."""
-    if not any(MARKER in message.text for message in messages):
+    for message in messages:
+        if MARKER in message.text:
+            break
+    else:
         return messages
     blank = " " * len(MARKER)
     return [replace(message, text=message.text.replace(MARKER, blank)) for message in messages]

@@ -34,6 +34,7 @@ SIGNALS: Final = ("invisible", "tags", "bidi", "selectors", "mixed-script", "mar
 
 _RUNS: Final = 256  # runs reported in one conversation; more of them say nothing more
 _CONTEXT: Final = 160
+_BLOCK: Final = 1 << 16  # characters that are looked at together, so that they stay in the cache of the processor
 _COUNTED: Final = 4096  # a signal says no more than this
 _TURNED_READ: Final = 16 * 1024  # characters of text written upside down
 _TAGS_READ: Final = 32 * 1024  # characters of tags, selectors or look-alikes; each is four bytes of a request
@@ -129,22 +130,28 @@ class Look:
     read in the wrong encoding. `odd`: where characters of any kind are that most texts have few of.
     """
 
-    def __init__(self, text: str, codes: Codes, kinds: NDArray[np.uint16], every: int) -> None:
+    def __init__(self, text: str, kinds: NDArray[np.uint16], every: int, mixed: int, *, mojibake: bool) -> None:
         self.text = text
-        self.codes = codes
         self.kinds = kinds
         self.every = every
-        self.mixed = _mixed(kinds) if every & _LATIN and every & _OTHER else 0
-        self.mojibake = bool(every & _LEAD and every & _TAIL) and _any_lead(kinds)
+        self.mixed = mixed
+        self.mojibake = mojibake
         self.tags = _tag_runs(self) if every & _TAG else []
         self.selectors = _runs(self.where(_SELECTOR), _LONG_SELECTORS) if every & _SELECTOR else []
         self.overrides = [(at, at + 1) for at in self.where(_OVERRIDE)[:_COUNTED].tolist()] if every & _OVERRIDE else []
         self.within = _zero_width(self) if every & (_INNER | _MANY) else []
 
     @cached_property
+    def codes(self) -> Codes:
+        """The code points of the text."""
+        return codes_of(self.text)
+
+    @cached_property
     def odd(self) -> Places:
         """Where characters of any odd kind are."""
-        return _where(self.kinds, _ODD)
+        kinds = self.kinds
+        blocks = [_where(kinds[first : first + _BLOCK], _ODD) + first for first in range(0, len(kinds), _BLOCK)]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def where(self, kind: int) -> Places:
         """The places of an odd kind."""
@@ -162,10 +169,30 @@ def look(folded: Folded) -> Look | None:
             return None
     elif folded.text.isascii():
         return None
-    codes = codes_of(folded.text) if folded.codes is None else folded.codes
-    kinds = _KINDS.take(codes)
+    if folded.codes is None:
+        return _look_by_blocks(folded.text)
+    kinds = _KINDS.take(folded.codes)
     every = int(np.bitwise_or.reduce(kinds))
-    return None if _tells_nothing(every) else Look(folded.text, codes, kinds, every)
+    if _tells_nothing(every):
+        return None
+    return Look(folded.text, kinds, every, _mixed(kinds, every), mojibake=_any_lead(kinds, every))
+
+
+def _look_by_blocks(text: str) -> Look | None:
+    """What is told of characters that stand beside each other is looked for only in blocks that have both."""
+    kinds = np.empty(len(text), np.uint16)
+    every = mixed = 0
+    mojibake = False
+    for first in range(0, len(text), _BLOCK):
+        codes = codes_of(text[first : first + _BLOCK])
+        block = kinds[first : first + _BLOCK]
+        _KINDS.take(codes, out=block, mode="clip")  # no code is out of bounds, and only so is no copy made
+        block = kinds[max(first - 1, 0) : first + _BLOCK]  # with the last before, for what stands beside it
+        here = int(np.bitwise_or.reduce(block))
+        every |= here
+        mixed += _mixed(block, here)
+        mojibake = mojibake or _any_lead(block, here)
+    return None if _tells_nothing(every) else Look(text, kinds, every, mixed, mojibake=mojibake)
 
 
 def _tells_nothing(every: int) -> bool:
@@ -187,14 +214,18 @@ def _any_mojibake(text: str, few: Iterable[str]) -> bool:
     return False
 
 
-def _mixed(kinds: NDArray[np.uint16]) -> int:
+def _mixed(kinds: NDArray[np.uint16], every: int) -> int:
     """How often a Latin letter and another one stand side by side."""
+    if not (every & _LATIN and every & _OTHER):
+        return 0
     both = np.uint16(_LATIN | _OTHER)
     return int(np.count_nonzero((kinds[1:] | kinds[:-1]) & both == both))
 
 
-def _any_lead(kinds: NDArray[np.uint16]) -> bool:
+def _any_lead(kinds: NDArray[np.uint16], every: int) -> bool:
     """Whether a lead stands before a tail."""
+    if not (every & _LEAD and every & _TAIL):
+        return False
     return bool((kinds[:-1] << 1 & kinds[1:] & np.uint16(_TAIL)).any())  # the bit of tails is the next one
 
 

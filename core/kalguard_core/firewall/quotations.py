@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 MENTION: Final = 62
@@ -36,15 +37,17 @@ _NO_LETTERS: Final = bytes(byte for byte in range(0x80) if not chr(byte).isalpha
 
 
 class Quotations:
-    """The quotations of a text. `are_any`: whether it has quotation marks."""
-
-    __slots__ = ("_blocks", "_data", "_verdicts", "are_any")
+    """The quotations of a text."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self.are_any = any(mark in data for mark in _MARKS)
         self._blocks: dict[int, list[tuple[int, int]]] = {}
         self._verdicts: dict[tuple[int, int], bool] = {}
+
+    @cached_property
+    def are_any(self) -> bool:
+        """Whether the text has quotation marks; of most texts nobody asks."""
+        return any(mark in self._data for mark in _MARKS)
 
     def around(self, start: int, end: int) -> int:
         """How long the quotation is, with its marks, that both ends (exclusive) stand in; 0 if one is not quoted."""
