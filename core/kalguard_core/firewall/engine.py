@@ -71,8 +71,7 @@ _UNFIT: Final[tuple[type[Exception], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True, gc=False):
     """A rule that matched bytes `start` to `end` (exclusive) of a text."""
 
     rule: Rule
@@ -275,7 +274,7 @@ class _Found:
     """Matches as they come in, and how many more are looked up."""
 
     def __init__(self) -> None:
-        self._matches: list[Match] = []
+        self._matches: list[tuple[int, int, str, Rule]] = []  # in the order in which they are told of
         self._left = MAX_PLACES
         self._flood: tuple[int, int] | None = None
 
@@ -293,14 +292,14 @@ class _Found:
             self._flood = (min(first, start), max(last, end))
             if most > 1:
                 places = places[:-1]
-        self._matches += [Match(rule, *place) for place in places]
+        self._matches += [(start, end, rule.id, rule) for start, end in places]
 
     def ordered(self) -> list[Match]:
         """All of them, and the flood."""
         if self._flood is not None:
-            self._matches.append(Match(FLOOD, *self._flood))
-        self._matches.sort(key=lambda match: (match.start, match.end, match.rule.id))
-        return self._matches
+            self._matches.append((*self._flood, FLOOD.id, FLOOD))
+        self._matches.sort()
+        return [Match(rule, start, end) for start, end, _, rule in self._matches]
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ def split(data: bytes) -> list[bytes]:
 def word_bounds(data: bytes) -> tuple[Numbers, Numbers]:
     """Where each word of `Vocabulary.words_of` starts and ends in the bytes of folded text."""
     if data.isascii() or _STRANGE.search(data) is None:
-        return edges(np.frombuffer(data.translate(TO_WORDS), np.uint8) != 0x20)
+        return edges(data.translate(TO_WORDS))
     starts, ends, _ = _spans(data)
     return starts, ends
 

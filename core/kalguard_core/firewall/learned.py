@@ -196,13 +196,16 @@ class Seen:
     def _quoted(self, windows: Numbers, quotations: Quotations) -> NDArray[np.bool_] | None:
         """Of each word whether it is quoted, as far as some windows in order go; None if nothing there is."""
         first, last = self._bounds
-        found: list[tuple[int, int]] = []
-        behind = 0
         places = self._starts[windows], self._ends[windows], self._others[windows]
+        stretches: list[tuple[int, int, bool]] = []  # windows that overlap or touch are looked at as one
         for start, end, others in zip(*(each.tolist() for each in places), strict=True):
-            within = int(first[max(start, behind)]), int(last[end - 1])
+            if stretches and start <= stretches[-1][1] and others == stretches[-1][2]:
+                start = stretches.pop()[0]
+            stretches.append((start, end, others))
+        found: list[tuple[int, int]] = []
+        for start, end, others in stretches:
+            within = int(first[start]), int(last[end - 1])
             found += quotations.between(*within, MENTION) if others else quotations.between(*within)
-            behind = end
         if not found:
             return None
         quoted = np.zeros(len(first), np.bool_)
@@ -284,10 +287,14 @@ def _running(values: Numbers) -> Numbers:
 
 def _rows(added: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
     """What each word of each window adds, one window a row, and which word that is; 0 behind the end of a window."""
-    places = starts[:, None] + np.arange(int((ends - starts).max()))
+    sizes = ends - starts
+    longest = int(sizes.max())
+    places = starts[:, None] + np.arange(longest)
+    if int(sizes.min()) == longest:  # all but those of short texts
+        return weights_of(added.take(places)), places
     inside = places < ends[:, None]
     places = np.minimum(places, len(added) - 1)
-    return np.where(inside, weights_of(added[places]), 0), places
+    return np.where(inside, weights_of(added.take(places)), 0), places
 
 
 def _heaviest(added: Numbers, starts: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:

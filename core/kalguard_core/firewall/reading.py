@@ -11,7 +11,6 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import compress
 from typing import Final, TypeAlias
 
@@ -48,11 +47,15 @@ class Reading:
         self._spelled = spelled
         self.entries = entries
         self.mixed = mixed
+        self._numbers: Numbers | None = None
+        self._bounds: tuple[Places, Places] | None = None
 
-    @cached_property
+    @property
     def numbers(self) -> Numbers:
         """What each word is to the rules."""
-        return self.entries >> _MODEL_BITS
+        if self._numbers is None:
+            self._numbers = self.entries >> _MODEL_BITS
+        return self._numbers
 
     def without_blanks(self, data: bytes) -> Reading:
         """The words that are left in `data`: this text with blanks for some of its words, each of them whole."""
@@ -62,10 +65,12 @@ class Reading:
             mixed = list(compress(mixed, kept[self.entries & MIXED != 0].tolist()))
         return Reading(spell(data), self.entries[kept], mixed)
 
-    @cached_property
+    @property
     def bounds(self) -> tuple[Places, Places]:
         """Where each word starts and ends in the bytes of the text."""
-        return edges(np.frombuffer(self._spelled, np.uint8) != 0x20)
+        if self._bounds is None:
+            self._bounds = edges(self._spelled)
+        return self._bounds
 
 
 class Glossary:
@@ -119,13 +124,10 @@ def spell(data: bytes) -> bytes:
     return data.translate(TO_WORDS)
 
 
-def edges(flags: NDArray[np.bool_]) -> tuple[Places, Places]:
-    """Where runs of true flags start and end."""
-    changes = np.flatnonzero(flags[1:] != flags[:-1]) + 1
-    if len(flags) and flags[0]:
-        changes = np.concatenate(([0], changes))
-    if len(changes) % 2:
-        changes = np.append(changes, len(flags))
+def edges(spelled: bytes) -> tuple[Places, Places]:
+    """Where what is between blanks starts and ends."""
+    is_blank = np.frombuffer(b" " + spelled + b" ", np.uint8) == 0x20
+    changes = (is_blank[1:] != is_blank[:-1]).nonzero()[0]
     return changes[::2], changes[1::2]
 
 

@@ -98,6 +98,7 @@ class Sieve:
         self._rarest: Indexes = np.ascontiguousarray(self._needed[:, 0])
         width = -(-(len(clauses) + 1) // 64) * 8
         self._masks: NDArray[np.uint8] = np.zeros((len(solid), width), np.uint8)
+        self._wide_masks = self._masks.view(np.uint64)  # the same
         self._masks[:, 0] = 1
         for column, clause in enumerate(clauses, 1):
             self._masks[clause, column >> 3] |= 1 << (column & 7)
@@ -109,15 +110,13 @@ class Sieve:
         present = seen.nonzero()[0]
         if not len(present):
             return
-        met = np.unpackbits(
-            np.bitwise_or.reduce(self._masks.view(np.uint64).take(present, axis=0), axis=0).view(np.uint8),
-            bitorder="little",
-        ).view(np.bool_)
+        together = np.bitwise_or.reduce(self._wide_masks.take(present, axis=0), axis=0)
+        met = np.unpackbits(together.view(np.uint8), bitorder="little").view(np.bool_)
         rows = met.take(self._rarest).nonzero()[0]
         # the flags of a row are compared at once: they are the bytes of a number
         rows = rows[met.take(self._needed.take(rows, axis=0)).view(_ROW).ravel() == _MET]
         if len(numbers) <= _WHOLE:
-            for phrase in sorted(set(self._phrases.take(rows).tolist())):
+            for phrase in dict.fromkeys(self._phrases.take(rows).tolist()):
                 yield phrase, None
             return
         is_far = self._far.take(rows)
