@@ -86,9 +86,10 @@ class Detector:
         looked = [(view, *self._match(view, findings)) for view in read.views if self._decoding or view.kind in _FULL]
         self._add_hidden(read, findings)
         spans = findings.spans()
-        risk = risk_of(spans) if spans else 0
+        counted, certain = findings.counted(spans)
+        risk = risk_of(counted) if counted else 0
         if self._reader is not None:
-            learned, told = self._learned(self._reader, looked, messages, risk, _evidence(spans, risk))
+            learned, told = self._learned(self._reader, looked, messages, risk, _evidence(certain))
             if learned:
                 risk = learned
                 spans = sorted([*spans, *told], key=_place)
@@ -188,6 +189,7 @@ class _Findings:
         self.messages = messages
         self._rules: dict[str, Rule] = {}
         self._weights: dict[tuple[str, int, int, int], int] = {}
+        self._doubted: set[tuple[str, int, int, int]] = set()  # quoted or talked about, whoever finds it
         self._covered: dict[tuple[str, int], _Covered] = {}  # by rule and message
 
     def add(self, match: Match, view: View, discount: int, quoted: int, *, decoded: bool) -> None:
@@ -204,11 +206,30 @@ class _Findings:
         if decoded and not self._is_known(rule, places):
             weight = max(weight, min(weight + _DECODED_WEIGHT, _SURE))
         for place in places:
-            self.put(rule, place, max(weight, 1))
+            self.put(rule, place, max(weight, 1), doubted=discount > 0)
 
-    def put(self, rule: Rule, place: tuple[int, int, int], weight: int) -> None:
+    def counted(self, spans: list[Span]) -> tuple[list[Span], list[Span]]:
+        """Of the spans those that count together, and those of them that are neither quoted nor talked about.
+
+        Of the others only the heaviest counts: a quoted attack has all its parts in one quotation, and they are no more
+        than it is.
+        """
+        if not self._doubted:
+            return spans, spans
+        certain: list[Span] = []
+        doubted: list[Span] = []
+        for span in spans:
+            is_doubted = (span.rule, span.message, span.start, span.end) in self._doubted
+            (doubted if is_doubted else certain).append(span)
+        return [*certain, *sorted(doubted, key=_weight)[-1:]], certain
+
+    def put(self, rule: Rule, place: tuple[int, int, int], weight: int, *, doubted: bool = False) -> None:
         """A finding of a rule at a place."""
         key = (rule.id, *place)
+        if not doubted:
+            self._doubted.discard(key)
+        elif key not in self._weights:
+            self._doubted.add(key)
         known = self._weights.get(key)
         if known is None:
             self._rules[rule.id] = rule
@@ -263,16 +284,18 @@ def _place(span: Span) -> tuple[int, int, int, str]:
     return span.message, span.start, span.end, span.rule
 
 
-def _evidence(spans: Sequence[Span], risk: int) -> int:
-    """What rules found (their spans, and the risk of them) as evidence for the model.
+def _weight(span: Span) -> tuple[int, str]:
+    return span.weight, span.category
+
+
+def _evidence(spans: Sequence[Span]) -> int:
+    """What rules found, as evidence for the model.
 
     That characters are hidden is none: what they hide is read, and being encoded counts there.
     """
     if not spans:
         return 0
-    if any(span.rule == HIDDEN.id for span in spans):
-        risk = risk_of([span for span in spans if span.rule != HIDDEN.id])
-    return risk * _RULE_EVIDENCE
+    return risk_of(span for span in spans if span.rule != HIDDEN.id) * _RULE_EVIDENCE
 
 
 def _share(rule: Rule, role: str) -> int:
