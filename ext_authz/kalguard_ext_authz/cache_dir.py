@@ -6,6 +6,7 @@ Rule of this file: a place that can't be used costs time and nothing else, so it
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,10 @@ def _made(chosen: Path | Literal["off"] | None, environ: Mapping[str, str]) -> t
         return None, f"{folder}: {(error.strerror or str(error)).lower()}; set KALGUARD_CACHE_DIR (or off)"
     if not os.access(folder, os.W_OK | os.X_OK):
         return None, f"{folder}: not writable; set KALGUARD_CACHE_DIR (or off)"
+    state = folder.stat()
+    if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # whoever can write there decides what the firewall finds
+        return None, f"{folder}: it belongs to others, or others may write to it; chmod 700, or set KALGUARD_CACHE_DIR"
     return folder, ""
 
 

@@ -40,6 +40,15 @@ def test_a_place_that_can_not_be_used_is_said(tmp_path: Path) -> None:
     assert "KALGUARD_CACHE_DIR" in where({})[1]
 
 
+def test_a_place_that_others_may_write_to_is_said(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    folder, problem = where({}, cache_dir=shared)
+    assert folder is None
+    assert problem.startswith(f"{shared}: it belongs to others, or others may write to it; chmod 700")
+
+
 def test_a_command_without_settings_keeps_them_where_a_server_does(tmp_path: Path) -> None:
     home, said = tmp_path / "home", tmp_path / "said"
     assert users_cache_dir({"HOME": str(home)}) == home / ".cache" / "kalguard"

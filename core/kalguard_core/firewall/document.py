@@ -34,6 +34,7 @@ from .profile import (
     RoleProfile,
     Scoring,
     Trust,
+    weaknesses,
 )
 from .profiled import ProfiledFirewall
 from .sensitive import Allow, Mode, SensitiveData, SensitivePolicy
@@ -275,6 +276,14 @@ class Firewalls:
         """Of all profiles."""
         return tuple(self._by_name)
 
+    def warnings(self) -> tuple[str, ...]:
+        """What profiles that requests can get leave unread, each in a sentence: allowed, and worth a second look."""
+        return tuple(
+            f"firewall profile {name!r}: {weakness}"
+            for name, firewall in self._by_name.items()
+            for weakness in weaknesses(firewall.profile)
+        )
+
     def get(self, name: str) -> ProfiledFirewall | None:
         """The firewall with the profile of that name; None if there is none."""
         return self._by_name.get(name)
@@ -453,10 +462,16 @@ class _Reader:
             if category.enabled is not None:
                 (disabled.discard if category.enabled else disabled.add)(name)
             before = categories.get(name, CategoryProfile())
-            categories[name] = CategoryProfile(
+            changed = categories[name] = CategoryProfile(
                 before.block if category.block is None else category.block,
                 before.sanitize if category.sanitize is None else category.sanitize,
             )
+            if changed.block is not None and changed.sanitize is not None and changed.sanitize > changed.block:
+                key = "block" if category.sanitize is None else "sanitize"
+                raise self._document.error(
+                    (*place, "categories", name, key),
+                    f"sanitize ({changed.sanitize}) must not be above block ({changed.block}); say both",
+                )
         roles = dict(base.roles)
         for role, wanted in entry.roles.items():
             roles[role] = _role(roles.get(role, RoleProfile()), wanted)

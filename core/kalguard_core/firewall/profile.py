@@ -6,7 +6,7 @@ says no: a name that comes from less than the operator may only make things stri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -131,6 +131,20 @@ class Profile:
             and other.sensitive in (self.sensitive, UNSEEING)
             and (self.on_unrewritable in (None, "deny") or self.on_unrewritable == other.on_unrewritable)
         )
+
+
+def weaknesses(profile: Profile) -> Iterator[str]:
+    """What a profile leaves unread, in words: an operator may want that, and should know."""
+    options = profile.options
+    if not options.model or "learned" in options.disabled_rules:
+        yield "the model is off, so only attacks in the words of a rule are seen"
+    if not options.decoding:
+        yield "decoding is off, so what is encoded or disguised is not read"
+    if options.disabled_categories:
+        yield f"categories that are off: {', '.join(sorted(options.disabled_categories))}"
+    unread = sorted(role for role, said in profile.roles.items() if said.scoring is Scoring.NEVER)
+    if unread:
+        yield f"text of these roles is never scored: {', '.join(unread)}"
 
 
 _PLAIN: Final = RoleProfile()

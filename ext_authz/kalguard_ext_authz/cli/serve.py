@@ -56,20 +56,26 @@ def serve(config: Path | None, only_check: bool, list_settings: bool, as_json: b
 
 
 def _check(settings: Settings, warnings: list[str], as_json: bool) -> None:
+    from kalguard_core.guard import Snapshot
+
     from ..cache_dir import cache_dir
     from ..metrics import Metrics
     from ..reload import Documents
 
-    async def read() -> Documents:
-        # what is compiled here the server that is started next need not compile again
-        documents = Documents(settings, Metrics(), lambda _: None, cache=cache_dir(settings, os.environ)[0])
-        documents.load()
-        return documents
+    cache, problem = cache_dir(settings, os.environ)
+    if problem:
+        warnings = [*warnings, f"compiled firewall rules are not kept, so each start compiles them again: {problem}"]
 
-    documents = asyncio.run(read())
+    async def read() -> tuple[Documents, Snapshot]:
+        # what is compiled here the server that is started next need not compile again
+        documents = Documents(settings, Metrics(), lambda _: None, cache=cache)
+        return documents, documents.load()
+
+    documents, snapshot = asyncio.run(read())
     found = documents.versions()
     checks = [check() for check in documents.checks().values()]
-    warnings = warnings + [check.detail for check in checks if check.status != "ok"]
+    warnings = [*warnings, *snapshot.firewalls.warnings()]
+    warnings += [check.detail for check in checks if check.status != "ok"]
     if as_json:
         click.echo(json.dumps({"ok": True, "documents": found, "warnings": warnings}))
         return

@@ -160,6 +160,12 @@ def test_a_document_goes_to_another_process_and_is_equal_there(firewalls: Firewa
         ("profiles:\n  a: {extends: b}\n  b: {extends: a}", 3, "profiles.b.extends", "can't extend itself"),
         ("profiles:\n  a: {extends: a}", 2, "profiles.a.extends", "can't extend itself"),
         ("profiles:\n  a:\n    block: 0", 3, "profiles.a.block", "greater than or equal to 1"),
+        (
+            "profiles:\n  a:\n    categories:\n      leak: {block: 40, sanitize: 60}",
+            4,
+            "profiles.a.categories.leak.sanitize",
+            "sanitize (60) must not be above block (40)",
+        ),
         ("profiles:\n  a:\n    block: 40", 3, "profiles.a.block", "sanitize (50) must not be above block (40)"),
         ("profiles:\n  a: {roles: {robot: {score: false}}}", 2, "profiles.a.roles.robot", "must be"),
         ("profiles:\n  a: {roles: {tool: {stricter: 50}}}", 2, "profiles.a.roles.tool.stricter", "must be below"),
@@ -217,3 +223,26 @@ def test_a_bad_rule_pack_is_an_error_that_names_it() -> None:
 )
 def test_the_packs_are_known_before_the_document_is_read(text: str, paths: tuple[str, ...]) -> None:
     assert pack_paths(text, "firewall.yaml") == paths
+
+
+def test_what_a_profile_leaves_unread_is_told() -> None:
+    document = """
+profiles:
+  blind:
+    model: {enabled: false}
+    decoding: {enabled: false}
+    categories:
+      leak: {enabled: false}
+    roles:
+      tool: {score: false}
+"""
+    assert Firewalls.parse(document, "firewall.yaml").warnings() == (
+        "firewall profile 'blind': the model is off, so only attacks in the words of a rule are seen",
+        "firewall profile 'blind': decoding is off, so what is encoded or disguised is not read",
+        "firewall profile 'blind': categories that are off: leak",
+        "firewall profile 'blind': text of these roles is never scored: tool",
+    )
+
+
+def test_the_built_in_profiles_leave_nothing_unread() -> None:
+    assert Firewalls.built_in().warnings() == ()

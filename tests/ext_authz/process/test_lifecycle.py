@@ -346,6 +346,16 @@ def test_check_reads_settings_and_documents_and_says_whether_they_are_good(tmp_p
     assert "warning: KALGUARD_POLICY_PATH is not set: every request is denied" in nothing.stdout
     assert "warning: no token key and no principals: nobody can authenticate" in nothing.stdout
 
+    firewall = tmp_path / "firewall.yaml"
+    firewall.write_text("profiles: {standard: {model: {enabled: false}}}\n")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    more = {"KALGUARD_FIREWALL_PATH": str(firewall), "KALGUARD_CACHE_DIR": str(shared)}
+    weak = kalguard_command("serve", "--check", env={**env, **more})
+    assert "warning: firewall profile 'standard': the model is off" in weak.stdout
+    assert "warning: compiled firewall rules are not kept, so each start compiles them again: " in weak.stdout
+
     policy.write_text("rules:\n  - {id: a}\n")
     bad = kalguard_command("serve", "--check", env=env)
     assert (bad.returncode, bad.stdout) == (2, "")
