@@ -202,6 +202,8 @@ def human_line(event: dict[str, Any]) -> str:
     if not decision:  # an event of the log itself
         shown = ("version", "count", "from", "to", "cause", "tornBytes", "keptIn", "detail")
         what, detail = " ".join(f"{name}={event[name]}" for name in shown if name in event), ""
+    # a block says its score in its reason; what was let through says it here
+    risk = f"risk={event['risk']}" if event.get("risk") and "risk score" not in f"{event.get('reason')}{detail}" else ""
     parts = [
         click.style(printable(str(event.get("time", ""))), dim=True),
         click.style(printable(decision or str(event.get("type", "?"))).ljust(8), fg=_COLOURS.get(decision, "cyan")),
@@ -209,6 +211,7 @@ def human_line(event: dict[str, Any]) -> str:
         click.style(printable(str(event.get("agent", ""))), bold=True),
         printable(what),
         printable(str(event.get("errorCode", ""))),
+        printable(risk),
         click.style(f"{printable(str(event.get('reason', '')))} {detail}".strip(), dim=True),
         click.style(printable(str(event.get("requestId", ""))), dim=True),
     ]

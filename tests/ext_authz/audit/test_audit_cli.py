@@ -187,3 +187,11 @@ def test_follow_goes_on_over_a_rotation(tmp_path: Path) -> None:
 
         followed = follow_lines(path, file, 5, sleep)
         assert [next(followed) for _ in range(4)] == [b"a", b"bb", b"c", b"d"]
+
+
+def test_a_line_tells_the_risk_of_what_was_let_through_and_of_what_was_not_once() -> None:
+    event = {"decision": "allow", "agent": "mail", "action": "prompt:check", "risk": 34}
+    assert "  risk=34" in human_line(event)
+    assert "risk=" not in human_line(event | {"risk": 0})
+    blocked = event | {"decision": "deny", "reason": "prompt blocked: risk score 97 >= 70", "risk": 97}
+    assert "risk=" not in human_line(blocked)
