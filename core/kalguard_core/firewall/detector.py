@@ -40,7 +40,7 @@ UNREAD: Final = Rule("unread-encoding", "encoding", 30, "More encoded text than 
 OWN_RULES: Final = (LEARNED, HIDDEN, UNREAD, FLOOD)
 """What a detector finds without a rule of a pack."""
 
-_RULE_EVIDENCE: Final = 40  # thousandths of a logit for each point of risk that rules found
+_RULE_EVIDENCE: Final = 50  # thousandths of a logit for each point of risk that rules found
 _HARDLY: Final = 10  # a risk of rules that says nothing
 _DECODED_WEIGHT: Final = 15
 _SURE: Final = 97  # no single finding is surer

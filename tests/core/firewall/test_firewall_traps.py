@@ -2,10 +2,11 @@
 
 Rules of this file:
 - A trap is honest: nobody who wrote it wants a model to break its rules. Many quote an attack, all the same.
-- Traps are written for this test alone. Detectors are not trained on them, and no rule is repaired for a single one.
-- A trap that is flagged is a fault of the detector. It stays in the folder, unless it turns out not to be honest.
-- The texts in `unseen/` were written by somebody who had seen neither the detector nor the traps. Every other one (the
-  first of a file, the third...) was read when it was changed what quotation marks excuse; none is trained on.
+- A trap that is flagged is a fault of the detector. It stays in the folder, unless it turns out not to be honest. None is
+  trained on; rules for kinds of talk about attacks were made after those that were flagged had been read.
+- The texts in `unseen/` and `blind/` were written by others, who had seen neither the detector nor the traps. Of `unseen/`
+  every other one (the first of a file, the third...) was read when it was changed what quotation marks excuse. Nobody
+  who works on the detector has read those in `blind/`: what they say is what a stranger's texts would.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kalguard_core.firewall import Assessment, PromptFirewall
 ROOT = Path(__file__).parents[3]
 TRAPS = Path(__file__).parent / "traps"
 UNSEEN = Path(__file__).parent / "unseen"
+BLIND = Path(__file__).parent / "blind"
 BLOCK, SANITIZE = 70, 50
 LANGUAGES = frozenset(
     ("de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk", "tr", "ar", "fa", "hi", "zh", "ja", "ko", "vi", "id")
@@ -68,11 +70,11 @@ def _written() -> Iterator[Trap]:
             yield Trap(f"{path.stem}:{number}", row["topic"], row["lang"], role, row["text"])
 
 
-def _unseen() -> Iterator[Trap]:
-    for path in sorted(UNSEEN.glob("*.jsonl")):
+def _strangers(folder: Path) -> Iterator[Trap]:
+    for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             row = json.loads(line)
-            yield Trap(f"unseen/{path.stem}:{number}", path.stem, row["lang"], row["role"], row["text"])
+            yield Trap(f"{folder.name}/{path.stem}:{number}", path.stem, row["lang"], row["role"], row["text"])
 
 
 def _documents() -> list[Path]:
@@ -157,7 +159,7 @@ def test_a_tool_may_return_most_traps(default: PromptFirewall) -> None:
 def test_most_honest_texts_of_somebody_who_never_saw_the_detector_pass(
     default: PromptFirewall, role: str, share: float
 ) -> None:
-    unseen = tuple(trap for trap in _unseen() if trap.role == role)
+    unseen = tuple(trap for trap in _strangers(UNSEEN) if trap.role == role)
     assert len(unseen) >= 60
     _require(_scored(default, unseen), BLOCK, share)
 
