@@ -71,6 +71,8 @@ class Application:
             _log.info("no_cache", problem=problem, costs="a slower start")
         self._documents = Documents(settings, self.metrics, self._replace, cache=cache)
         snapshot = self._documents.load()
+        if slowed := snapshot.firewalls.slowed_by:
+            _log.warning("no_hyperscan", problem=slowed, costs="slower scoring, by google-re2")
         state = open_state(settings)
         self._audit = AuditLog(
             open_sink(settings),

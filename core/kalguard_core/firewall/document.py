@@ -37,6 +37,7 @@ from .profile import (
     weaknesses,
 )
 from .profiled import ProfiledFirewall
+from .scanning import PROBLEM
 from .sensitive import Allow, Mode, SensitiveData, SensitivePolicy
 
 STRICT: Final = "strict"
@@ -283,6 +284,11 @@ class Firewalls:
             for name, firewall in self._by_name.items()
             for weakness in weaknesses(firewall.profile)
         )
+
+    @property
+    def slowed_by(self) -> str:
+        """Why the slower engine reads all text, in one clause; nothing if it does not."""
+        return PROBLEM
 
     def get(self, name: str) -> ProfiledFirewall | None:
         """The firewall with the profile of that name; None if there is none."""

@@ -20,7 +20,7 @@ import numpy as np
 import re2
 from numpy.typing import NDArray
 
-from .matcher import hyperscan
+from .scanning import hyperscan
 
 Place: TypeAlias = tuple[int, int]
 

@@ -14,18 +14,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import import_module
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 import re2
 
 from .phrase import PatternError
-
-try:
-    hyperscan: Any = import_module("hyperscan")
-except ImportError:  # no wheel for this machine
-    hyperscan = None
+from .scanning import hyperscan
 
 HAS_HYPERSCAN: Final = hyperscan is not None
 _MEMORY: Final = 16 << 20  # bytes an automaton of google-re2 may take, at most

@@ -75,6 +75,8 @@ def _check(settings: Settings, warnings: list[str], as_json: bool) -> None:
     found = documents.versions()
     checks = [check() for check in documents.checks().values()]
     warnings = [*warnings, *snapshot.firewalls.warnings()]
+    if slowed := snapshot.firewalls.slowed_by:
+        warnings.append(f"the firewall reads text with google-re2, which is slower: {slowed}")
     warnings += [check.detail for check in checks if check.status != "ok"]
     if as_json:
         click.echo(json.dumps({"ok": True, "documents": found, "warnings": warnings}))

@@ -17,6 +17,8 @@ from typing import Any, Final, Literal, Protocol
 
 import re2
 
+from ..scanning import PROBLEM, hyperscan
+
 Backend = Literal["auto", "hyperscan", "re2"]
 
 _CHUNK: Final = 16  # patterns that RE2 looks for at once: automata of many more do not fit into its memory
@@ -66,8 +68,8 @@ class HyperscanSieve:
     """With Hyperscan, which looks for all of them at once."""
 
     def __init__(self, patterns: Sequence[str], serialized: bytes | None = None) -> None:
-        import hyperscan  # where it is missing, RE2 does
-
+        if hyperscan is None:
+            raise ImportError(PROBLEM)
         self._scratch: Any = hyperscan.Scratch
         if serialized is not None:
             self._database = hyperscan.loadb(serialized, mode=hyperscan.HS_MODE_BLOCK)
@@ -82,8 +84,6 @@ class HyperscanSieve:
 
     def serialized(self) -> bytes:
         """The database, for `serialized` of another process on the same kind of CPU."""
-        import hyperscan
-
         return bytes(hyperscan.dumpb(self._database))
 
     def hits(self, data: bytes) -> list[int]:
