@@ -5,7 +5,7 @@ Rules of this file:
 - A trap that is flagged is a fault of the detector. It stays in the folder, unless it turns out not to be honest. None
   is trained on; rules for kinds of talk about attacks were made after those that were flagged had been read.
 - The texts in `unseen/` and `blind/` were written by others, who had seen neither the detector nor the traps. Of
-  `unseen/` every other one (the first of a file, the third...) was read when it was changed what quotation marks excuse.
+  `unseen/` every other one (the first of a file, the third...) was read when it was changed what quotations excuse.
   Nobody who works on the detector has read those in `blind/`: they say what a stranger's texts would.
 """
 
