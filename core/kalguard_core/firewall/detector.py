@@ -148,16 +148,19 @@ class Detector:
         if risk > reader.highest:
             return 0, []
         least = reader.least - boost
-        seen: list[Seen] = []
+        looked_at: list[tuple[Seen, Talk, Quotations]] = []
         for view, talk, quotations, reading in looked:
             if view.kind != "joined":
                 one = reader.read(view, messages, reading, alone=boost < _HARDLY * _RULE_EVIDENCE)
                 if one is not None and one.most >= least:
-                    one.excuse(talk, quotations)
-                    seen.append(one)
-        if not seen:
+                    looked_at.append((one, talk, quotations))
+        # what is excused is evidence no more, so there is never more than now
+        if not looked_at or reader.model.risk(max(one.most for one, _, _ in looked_at) + boost) < risk:
             return 0, []
-        best = max([one.most for one in seen])
+        for one, talk, quotations in looked_at:
+            one.excuse(talk, quotations)
+        seen = [one for one, _, _ in looked_at]
+        best = max(one.most for one in seen)
         learned = reader.model.risk(best + boost)
         if best < least or learned < risk:
             return 0, []
