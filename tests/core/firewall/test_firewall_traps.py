@@ -137,31 +137,40 @@ def test_every_trap_is_a_different_text_with_a_role_that_the_firewall_knows() ->
     assert all(trap.text.strip() and trap.topic == trap.origin.split(":")[0] for trap in WRITTEN)
 
 
-# Shares that hold today. The aim is one in a hundred blocked; docs/firewall.md says how far that is.
+# One in a hundred may be blocked. The other shares are what holds today; docs/firewall.md tells them.
 
 
-def test_few_traps_are_blocked(default: PromptFirewall) -> None:
-    _require(_scored(default, WRITTEN), BLOCK, 0.04)
+def test_hardly_any_trap_is_blocked(default: PromptFirewall) -> None:
+    _require(_scored(default, WRITTEN), BLOCK, 0.01)
 
 
 def test_few_traps_are_rewritten(default: PromptFirewall) -> None:
-    _require(_scored(default, WRITTEN), SANITIZE, 0.11)
+    _require(_scored(default, WRITTEN), SANITIZE, 0.05)
 
 
 def test_a_tool_may_return_most_traps(default: PromptFirewall) -> None:
     # What tools return is read more strictly, and quotation marks excuse a few words at most: JSON is full of them.
     returned = tuple(replace(trap, role="tool") for trap in WRITTEN if trap.role in ("user", "document", "file"))
-    _require(_scored(default, returned), BLOCK, 0.06)
+    _require(_scored(default, returned), BLOCK, 0.03)
 
 
 # What users write, tools return and operators set up. Most of what tools return there is code and logs of guards.
-@pytest.mark.parametrize(("role", "share"), [("user", 0.07), ("tool", 0.26), ("system", 0.0)])
+@pytest.mark.parametrize(("role", "share"), [("user", 0.03), ("tool", 0.18), ("system", 0.0)])
 def test_most_honest_texts_of_somebody_who_never_saw_the_detector_pass(
     default: PromptFirewall, role: str, share: float
 ) -> None:
     unseen = tuple(trap for trap in _strangers(UNSEEN) if trap.role == role)
     assert len(unseen) >= 60
     _require(_scored(default, unseen), BLOCK, share)
+
+
+@pytest.mark.parametrize(("threshold", "share"), [(BLOCK, 0.06), (SANITIZE, 0.14)])
+def test_most_honest_texts_that_nobody_who_made_the_detector_has_read_pass(
+    default: PromptFirewall, threshold: int, share: float
+) -> None:
+    blind = tuple(_strangers(BLIND))
+    assert len(blind) >= 500
+    _require(_scored(default, blind), threshold, share)
 
 
 def test_the_documents_of_this_repository_may_mostly_be_shown_to_a_model(default: PromptFirewall) -> None:
