@@ -41,6 +41,8 @@ OWN_RULES: Final = (LEARNED, HIDDEN, UNREAD, FLOOD)
 """What a detector finds without a rule of a pack."""
 
 _RULE_EVIDENCE: Final = 50  # thousandths of a logit for each point of risk that rules found
+_LEAST: Final = 10  # a lower risk of the model is none; where it comes from is told from `SHOWN` on
+_NEVER: Final = 1 << 61  # more than any evidence
 _HARDLY: Final = 10  # a risk of rules that says nothing
 _DECODED_WEIGHT: Final = 15
 _SURE: Final = 97  # no single finding is surer
@@ -143,29 +145,31 @@ class Detector:
     ) -> tuple[int, list[Span]]:
         """The risk that the model makes of what it sees and of what rules found, and where it sees what it sees.
 
-        `boost`: what rules found, as evidence. Nothing where rules are surer, or where there is hardly any risk.
+        `boost`: what rules found, as evidence. Nothing where rules are surer, or where there is hardly any risk. Of a
+        low risk it isn't told where it comes from.
         """
         if risk > reader.highest:
             return 0, []
         least = reader.least - boost
-        looked_at: list[tuple[Seen, Talk, Quotations]] = []
+        best = -_NEVER
+        seen: list[tuple[Seen, Talk, Quotations]] = []
         for view, talk, quotations, reading in looked:
             if view.kind != "joined":
                 one = reader.read(view, messages, reading, alone=boost < _HARDLY * _RULE_EVIDENCE)
-                if one is not None and one.most >= least:
-                    looked_at.append((one, talk, quotations))
+                if one is not None:
+                    best = max(best, one.most)
+                    if one.most >= least:
+                        seen.append((one, talk, quotations))
         # what is excused is evidence no more, so there is never more than now
-        if not looked_at or reader.model.risk(max(one.most for one, _, _ in looked_at) + boost) < risk:
-            return 0, []
-        for one, talk, quotations in looked_at:
-            one.excuse(talk, quotations)
-        seen = [one for one, _, _ in looked_at]
-        best = max(one.most for one in seen)
+        if seen and reader.model.risk(best + boost) >= risk:
+            for one, talk, quotations in seen:
+                one.excuse(talk, quotations)
+            best = max(one.most for one, _, _ in seen)
         learned = reader.model.risk(best + boost)
-        if best < least or learned < risk:
+        if learned < max(risk, _LEAST):
             return 0, []
         told: list[Span] = []
-        for one in seen:
+        for one, _, _ in seen:
             weight = max(reader.model.risk(one.most + boost), 1)
             places = {place for start, end in one.telling(least) for place in one.view.places(start, end)}
             told += (Span(*place, LEARNED.id, LEARNED.category, weight, LEARNED.title) for place in places)

@@ -50,7 +50,7 @@ _NEVER: Final = 1 << 61  # more than any evidence
 # Codes that nobody writes by hand. Other disguises are undone in place, and shown with honest text around them.
 _CODES: Final = frozenset(
     {"base64", "base32", "hex", "codes", "binary", "morse", "tags", "selectors", "letters", "upside-down"}
-    | {"reversed", "words-reversed", "rot13", "caesar", "atbash"}
+    | {"reversed", "words-reversed", "rot13", "caesar", "atbash", "pig-latin"}
 )
 _STEPS: Final = re.compile("[+&]")
 

@@ -244,3 +244,10 @@ def test_a_flood_of_quoted_attacks_takes_linear_time() -> None:
     begin = time.process_time()
     assert _score(f"{QUOTED}\n" * 20_000).spans
     assert time.process_time() - begin < 60
+
+
+def test_a_low_risk_of_the_model_is_a_number_without_spans() -> None:
+    texts = [rule.counterexamples[0] for rule in RULES.rules if rule.counterexamples]
+    low = [found for found in map(_score, texts) if 0 < found.risk < 20 and not _by_rules(found)]
+    assert low
+    assert all(found.risk >= 10 and not found.spans for found in low)
