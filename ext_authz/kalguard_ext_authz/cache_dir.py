@@ -38,11 +38,11 @@ def _made(chosen: Path | Literal["off"] | None, environ: Mapping[str, str]) -> t
         return None, "there is no home directory; set KALGUARD_CACHE_DIR (or off)"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
     except OSError as error:
         return None, f"{folder}: {(error.strerror or str(error)).lower()}; set KALGUARD_CACHE_DIR (or off)"
     if not os.access(folder, os.W_OK | os.X_OK):
         return None, f"{folder}: not writable; set KALGUARD_CACHE_DIR (or off)"
-    state = folder.stat()
     if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         # whoever can write there decides what the firewall finds
         return None, f"{folder}: it belongs to others, or others may write to it; chmod 700, or set KALGUARD_CACHE_DIR"

@@ -127,7 +127,7 @@ class Detector:
             return _NO_TALK, quotations, reading
         if self._off:
             matches = [match for match in matches if match.rule.id not in self._off]
-        talk = Talk([match for match in matches if match.rule.discount])
+        talk = Talk([match for match in matches if match.rule.discount], view.data)
         decoded = view.kind not in _FULL
         for match in matches:
             if not match.rule.discount:

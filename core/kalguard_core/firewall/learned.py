@@ -56,11 +56,16 @@ _STEPS: Final = re.compile("[+&]")
 
 
 class Talk:
-    """Talk about attacks in a text: matches of rules that have a discount, in order of their starts."""
+    """Talk about attacks in a text (`data`): matches of rules that have a discount, in order of their starts.
 
-    __slots__ = ("_ends", "_matches", "_starts")
+    It excuses nothing behind a wall: what an operator forbids, or an assistant refuses, is no word for what a user says
+    next, nor a user's for what a tool sends.
+    """
 
-    def __init__(self, matches: Sequence[Match]) -> None:
+    __slots__ = ("_data", "_ends", "_matches", "_starts")
+
+    def __init__(self, matches: Sequence[Match], data: bytes = b"") -> None:
+        self._data = data
         self._matches = matches
         self._starts = [match.start for match in matches]
         self._ends: list[int] = []  # the last end of each match and those before it
@@ -74,11 +79,17 @@ class Talk:
 
     def discount(self, start: int, end: int) -> int:
         """The percentage that talk near these bytes takes off."""
+        if not self._matches:
+            return 0
+        first = max(start - _NEARBY, 0)
+        first = max(self._data.rfind(b"\x00", first, start), first)
+        last = self._data.find(b"\x00", end, end + _NEARBY)
+        last = end + _NEARBY if last < 0 else last
         most = 0
-        for index in range(bisect_left(self._starts, end + _NEARBY) - 1, -1, -1):
-            if self._ends[index] + _NEARBY <= start:
+        for index in range(bisect_left(self._starts, last) - 1, -1, -1):
+            if self._ends[index] <= first:
                 break
-            if start < self._matches[index].end + _NEARBY:
+            if first < self._matches[index].end:
                 most = max(most, self._matches[index].rule.discount)
         return most
 

@@ -4,6 +4,8 @@ Rules of this file:
 - A quotation ends on its line, and holds at most 400 bytes. Apostrophes quote nothing.
 - The quotation marks of JSON, of programs and of markup quote only what is short (`MENTION`): the phrases that a guard
   looks for, the excerpts in its log. Longer literals are how data is written, orders to an agent among it.
+- What stands behind a wall was said by another role, or elsewhere: it makes no sentence of a quotation. Else a tool's
+  result that is one string would be a mere mention wherever others have said something too.
 - A text is looked at block by block, where somebody asks: long ones are hardly asked about. A block is read from the
   start of its first line, or from the block before it where that line is longer, so a byte has one answer.
 """
@@ -27,6 +29,7 @@ _SENTENCE: Final = 12  # letters around a quotation that make a sentence of it
 # Folding makes these of all quotation marks. Each alternative begins with its mark: `re` skips what is none of them.
 _QUOTATION: Final = re.compile(rb'"[^"\n]{4,400}"|`[^`\n]{4,400}`|\'(?<![0-9A-Za-z]\')[^\'\n]{4,400}\'')
 _MARKS: Final = (b'"', b"`", b"'")
+_WALL: Final = b"\n\x00\n"
 _MARK: Final = re.compile(b"[\"`']")
 _OPENING: Final = re.compile(b"[\"`']" + rb"(?<![0-9A-Za-z]')")
 _LETTERS_AND_DIGITS: Final = frozenset(byte for byte in range(0x80) if chr(byte).isalnum())
@@ -107,15 +110,15 @@ def _quotes(data: bytes, first: int, last: int) -> bool:
     """Whether marks and what is between them are a quotation."""
     if (first and data[first - 1] in _LETTERS_AND_DIGITS) or (last < len(data) and data[last] in _LETTERS_AND_DIGITS):
         return False  # an apostrophe
-    size = last - first
-    return (size <= MENTION and len(data) >= size + _ELSE) or _is_of_sentence(data, first, last)
+    before = data[max(first - _AROUND, 0) : first].rpartition(_WALL)[2]
+    after = data[last : last + _AROUND].partition(_WALL)[0]
+    return (last - first <= MENTION and len(before) + len(after) >= _ELSE) or _is_of_sentence(before, after)
 
 
-def _is_of_sentence(data: bytes, first: int, last: int) -> bool:
-    """Whether a quotation, with its marks, is part of a longer sentence."""
-    if first and data[first - 1] in _NOT_BEFORE:
+def _is_of_sentence(before: bytes, after: bytes) -> bool:
+    """Whether a quotation between these bytes is part of a longer sentence."""
+    if before and before[-1] in _NOT_BEFORE:
         return False  # part of a format
-    before, after = data[max(first - _AROUND, 0) : first], data[last : last + _AROUND]
     bare = before.rstrip()
     if bare[-2:-1] in _FORMAT_QUOTES or bare[-1:] in _FORMAT_STARTS:
         return False

@@ -150,6 +150,16 @@ def test_talk_counts_if_it_is_near_and_the_strongest_of_it(
     assert Talk(matches).discount(start, start + size) == max(near, default=0)
 
 
+def test_talk_behind_a_wall_does_not_count() -> None:
+    rule = Rule("talk", "talk", 0, "talk", discount=30)
+    data = b"talk \n\x00\n words \n\x00\n talk"
+    talk = Talk([Match(rule, 0, 4), Match(rule, len(data) - 4, len(data))], data)
+    start = data.index(b"words")
+    assert talk.discount(start, start + 5) == 0
+    assert talk.discount(5, 6) == 30
+    assert talk.discount(len(data) - 5, len(data) - 4) == 30
+
+
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "...", "\u200b"])
 def test_nothing_to_read_is_nothing_seen(text: str) -> None:
     assert _seen(Message("user", text)) is None

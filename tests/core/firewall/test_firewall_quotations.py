@@ -55,6 +55,14 @@ def test_what_is_short_is_quoted_by_formats_too(text: str) -> None:
     assert b'"keep left"' in _quoted(text.encode())
 
 
+def test_what_another_role_says_makes_no_mention_and_no_sentence_of_a_quotation() -> None:
+    short, long = b'"keep left"', b'"keep left, and go on behind the old store room until you see the brown door"'
+    beside = b"The old sign is in the store room, behind the brown door."
+    for text in (short, long):
+        assert text in _quoted(beside + b" " + text + b" " + beside)
+        assert set(_quoted(b"\n\x00\n".join((beside, text, beside)))) == {0x5F}
+
+
 def test_a_quotation_is_as_long_as_its_marks_say_and_both_ends_have_to_stand_in_one() -> None:
     data = b'The old sign says "keep left" in red letters, and the new one "keep right" in green.'
     quotations = Quotations(data)
