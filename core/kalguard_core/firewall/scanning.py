@@ -30,11 +30,14 @@ def _loaded() -> tuple[Any, str]:
         library: Any = import_module("hyperscan")
     except ImportError:
         return None, "hyperscan is not installed"
-    version = f"hyperscan {library.__version__}"
+    try:
+        version, failures = f"hyperscan {library.__version__}", library.HyperscanError
+    except AttributeError:  # an empty folder of that name is enough
+        return None, "what is installed as hyperscan is something else"
     try:
         if all(_finds(library)):
             return library, ""
-    except library.HyperscanError as error:
+    except failures as error:
         return None, f"{version} can't be used: {error}"
     return None, f"{version} misses matches (Vectorscan 5.4.12 does); install 'hyperscan>=0.7.8,<0.7.23'"
 

@@ -61,6 +61,11 @@ def test_a_library_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) ->
     assert scanning._loaded() == (None, "hyperscan is not installed")
 
 
+def test_something_else_of_that_name_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "import_module", lambda _: SimpleNamespace(__path__=["hyperscan"]))
+    assert scanning._loaded() == (None, "what is installed as hyperscan is something else")
+
+
 def test_without_hyperscan_secrets_are_looked_for_with_re2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kalguard_core.firewall.sensitive.sieve.hyperscan", None)
     assert sieve(("alone-[0-9]",), "auto").hits(b"alone-7") == [0]
