@@ -142,7 +142,9 @@ def _morse(text: str) -> str:
 
 
 def _gzip(text: str) -> str:
-    return base64.b64encode(gzip.compress(_bytes_of(text), mtime=0)).decode("ascii")
+    packed = bytearray(gzip.compress(_bytes_of(text), mtime=0))
+    packed[9] = 255  # "unknown": which system it was made on is said otherwise by other versions of Python
+    return base64.b64encode(packed).decode("ascii")
 
 
 def _unicode_escapes(text: str) -> str:

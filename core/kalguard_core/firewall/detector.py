@@ -5,7 +5,7 @@ Rules of this file:
 - The model says how much evidence the worst window holds; what rules found is evidence too (`_RULE_EVIDENCE`). The
   model's curve makes a risk of both. The risk is the higher one: a rule that blocks alone blocks, whatever the model
   thinks of the words around it, because those are the attacker's to choose.
-- Text about an attack is not an attack: a match that is quoted in a sentence, or stands near talk about attacks, weighs
+- Text about an attack is not an attack: a match that is quoted in a sentence, or stands in talk about attacks, weighs
   less, never nothing. In data that others wrote, quotation marks are part of the format, and excuse only a few words.
 - What was encoded has no honest reason to look like an attack: a match that only decoding shows weighs more.
 - System and developer text is the operator's, and often talks about attacks: the model does not read it, and rules
@@ -47,7 +47,9 @@ _HARDLY: Final = 10  # a risk of rules that says nothing
 _DECODED_WEIGHT: Final = 15
 _SURE: Final = 97  # no single finding is surer
 _TRUSTED_WEIGHT: Final = 55  # percent
-_QUOTED: Final = 50  # percent that a quoted match weighs less
+_QUOTED: Final = 55  # percent that a quoted match weighs less
+_MENTIONS: Final = 2  # quotations that count, of those that only mention an attack
+_TALK: Final = (-1, -1)  # stands for all that is talked about
 _MOST_PLACES: Final = 512
 _UNREAD_BYTES: Final = 4096
 _ROUNDS: Final = 6
@@ -132,7 +134,8 @@ class Detector:
         for match in matches:
             if not match.rule.discount:
                 quoted = quotations.around(match.start, match.end)
-                findings.add(match, view, talk.discount(match.start, match.end), quoted, decoded=decoded)
+                begin = quotations.begin(match.start) if quoted else -1
+                findings.add(match, view, talk.discount(match.start, match.end), (begin, quoted), decoded=decoded)
         return talk, quotations, reading
 
     @staticmethod
@@ -196,47 +199,63 @@ class _Findings:
         self.messages = messages
         self._rules: dict[str, Rule] = {}
         self._weights: dict[tuple[str, int, int, int], int] = {}
-        self._doubted: set[tuple[str, int, int, int]] = set()  # quoted or talked about, whoever finds it
+        # what is mentioned or talked about, whoever finds it: message and start of the quotation, or `_TALK`
+        self._doubted: dict[tuple[str, int, int, int], tuple[int, int]] = {}
         self._covered: dict[tuple[str, int], _Covered] = {}  # by rule and message
 
-    def add(self, match: Match, view: View, discount: int, quoted: int, *, decoded: bool) -> None:
-        """A match in a view, if the rule counts in the text that it stands in. `quoted`: bytes of its quotation."""
+    def add(self, match: Match, view: View, talked: int, quoted: tuple[int, int], *, decoded: bool) -> None:
+        """A match in a view, if the rule counts in the text that it stands in.
+
+        `talked`: the percentage that talk takes off. `quoted`: where its quotation begins, and its bytes
+        (0: there is none).
+        """
         rule = match.rule
         places = list(view.places(match.start, match.end))
         roles = {self.messages[place[0]].role for place in places}
         share = max((_share(rule, role) for role in roles), default=0)
         if not share:
             return
-        if quoted and (quoted <= MENTION or not roles & DATA):
+        begin, size = quoted
+        discount = talked
+        if size and (size <= MENTION or not roles & DATA):
             discount = max(discount, _QUOTED)
         weight = rule.weight * share * (100 - discount) // 10_000
         if decoded and not self._is_known(rule, places):
             weight = max(weight, min(weight + _DECODED_WEIGHT, _SURE))
+        doubted = None
+        if 0 < size <= MENTION:
+            message, start, _ = next(view.places(begin, begin + 1), (-1, -1, -1))
+            doubted = message, start
+        elif talked:
+            doubted = _TALK
         for place in places:
-            self.put(rule, place, max(weight, 1), doubted=discount > 0)
+            self.put(rule, place, max(weight, 1), doubted)
 
     def counted(self, spans: list[Span]) -> tuple[list[Span], list[Span]]:
-        """Of the spans those that count together, and those of them that are neither quoted nor talked about.
+        """Of the spans those that count together, and those of them that are evidence.
 
-        Of the others only the heaviest counts: a quoted attack has all its parts in one quotation, and they are no more
-        than it is.
+        What is mentioned or talked about is no evidence, and hardly counts together: a quoted attack has all its parts
+        in one quotation, and they are no more than it is; a list of attacks is no more than two of them.
         """
         if not self._doubted:
             return spans, spans
         certain: list[Span] = []
-        doubted: list[Span] = []
+        heaviest: dict[tuple[int, int], Span] = {}  # of each quotation
         for span in spans:
-            is_doubted = (span.rule, span.message, span.start, span.end) in self._doubted
-            (doubted if is_doubted else certain).append(span)
-        return [*certain, *sorted(doubted, key=_weight)[-1:]], certain
+            quotation = self._doubted.get((span.rule, span.message, span.start, span.end))
+            if quotation is None:
+                certain.append(span)
+            elif quotation not in heaviest or _weight(heaviest[quotation]) < _weight(span):
+                heaviest[quotation] = span
+        return [*certain, *sorted(heaviest.values(), key=_weight)[-_MENTIONS:]], certain
 
-    def put(self, rule: Rule, place: tuple[int, int, int], weight: int, *, doubted: bool = False) -> None:
-        """A finding of a rule at a place."""
+    def put(self, rule: Rule, place: tuple[int, int, int], weight: int, doubted: tuple[int, int] | None = None) -> None:
+        """A finding of a rule at a place. `doubted`: the quotation that it is only mentioned in, if it is."""
         key = (rule.id, *place)
-        if not doubted:
-            self._doubted.discard(key)
+        if doubted is None:
+            self._doubted.pop(key, None)
         elif key not in self._weights:
-            self._doubted.add(key)
+            self._doubted[key] = doubted
         known = self._weights.get(key)
         if known is None:
             self._rules[rule.id] = rule

@@ -1,7 +1,7 @@
 """What the model sees in the views of a conversation: evidence in windows of words, and where it comes from.
 
 Rules of this file:
-- Text about an attack is not an attack: words that are quoted, and windows near talk about attacks, hold less evidence.
+- Text about an attack is not an attack: words that are quoted, and windows in talk about attacks, hold less evidence.
   In data that others wrote only what is quoted in a few words is excused: whole orders have no business there.
 - A few words in which rules see nothing are weak evidence, whatever they are.
 - What was encoded has no honest reason to look like an attack: it is more evidence.
@@ -53,6 +53,7 @@ _CODES: Final = frozenset(
     | {"reversed", "words-reversed", "rot13", "caesar", "atbash", "pig-latin"}
 )
 _STEPS: Final = re.compile("[+&]")
+_END_OF_SENTENCE: Final = re.compile(rb"[.!?][ \n]|\n|\xe3\x80\x82")
 
 
 class Talk:
@@ -78,7 +79,7 @@ class Talk:
         return bool(self._matches)
 
     def discount(self, start: int, end: int) -> int:
-        """The percentage that talk near these bytes takes off."""
+        """The percentage that talk about these bytes takes off."""
         if not self._matches:
             return 0
         first = max(start - _NEARBY, 0)
@@ -89,9 +90,18 @@ class Talk:
         for index in range(bisect_left(self._starts, last) - 1, -1, -1):
             if self._ends[index] <= first:
                 break
-            if first < self._matches[index].end:
-                most = max(most, self._matches[index].rule.discount)
+            match = self._matches[index]
+            if first < match.end and match.rule.discount > most and self._reaches(match, start, end):
+                most = match.rule.discount
         return most
+
+    def _reaches(self, match: Match, start: int, end: int) -> bool:
+        """Whether a match near these bytes is about them."""
+        if match.start < end and start < match.end:
+            return True
+        between = (match.end, start) if match.end <= start else (end, match.start)
+        reach = match.rule.reach
+        return reach == "nearby" or (reach == "sentence" and _END_OF_SENTENCE.search(self._data, *between) is None)
 
 
 class Reader:

@@ -36,7 +36,8 @@ Words, phrases and shapes are folded like the text is (no accents, look-alike le
 people write them. A word of a list may end in `*`, for all words that begin so (three bytes or more before it).
 
 Instead of `weight` a rule may have `discount: 1-100`: its match is a sign that the text *talks about* attacks (a quoted
-example, a paper, a filter's source), so that the weights of other matches nearby count for that many percent less.
+example, a paper, a filter's source), so that the weights of other matches in its sentence count for that many percent
+less; with `reach: itself` only of those that it overlaps, with `reach: nearby` also of those in sentences around it.
 
 A pattern is refused if it could match nothing at all, the wall between two messages, or if an engine can't read it in
 linear time.
@@ -50,7 +51,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import yaml
@@ -86,8 +87,9 @@ class Rule:
     """One pattern. Equal by id.
 
     `weight`: 1-100, the risk of a text in which nothing else matches; 0 for a rule with a `discount` (1-100, the
-    percentage by which other matches nearby count less). `roles`: whose text it counts in; empty: everybody's but
-    system's and developer's. `pattern`: as written; `kind`: phrase, all, or shape.
+    percentage by which other matches count less, as far as `reach` goes: itself, sentence, nearby). `roles`: whose
+    text it counts in; empty: everybody's but system's and developer's. `pattern`: as written; `kind`: phrase, all, or
+    shape.
     """
 
     id: str
@@ -101,6 +103,7 @@ class Rule:
     languages: tuple[str, ...] = field(default=(), compare=False)
     roles: tuple[str, ...] = field(default=(), compare=False)
     discount: int = field(default=0, compare=False)
+    reach: str = field(default="sentence", compare=False)
     kind: str = field(default="shape", compare=False)
     pattern: str = field(default="", compare=False)
     gap: int = field(default=0, compare=False)
@@ -206,6 +209,7 @@ class _Rule(msgspec.Struct, forbid_unknown_fields=True):
     languages: list[str]
     weight: int = 0
     discount: int = 0
+    reach: Literal["itself", "sentence", "nearby"] | None = None
     roles: list[str] = []
     phrase: str = ""
     shape: str = ""
@@ -329,6 +333,8 @@ class _Reader:
             self._wrong(f"{where}: fields title and languages must not be empty")
         if not 0 <= raw.weight <= 100 or not 0 <= raw.discount <= 100 or (raw.weight > 0) == (raw.discount > 0):
             self._wrong(f"{where}: it needs one of the fields weight and discount, from 1 to 100")
+        if raw.reach is not None and not raw.discount:
+            self._wrong(f"{where}: field reach: only a rule with a discount has one")
         for example in (*raw.examples, *raw.counterexamples):
             if not example.strip() or len(example) > MAX_EXAMPLE:
                 self._wrong(f"{where}: fields examples and counterexamples: each is 1 to {MAX_EXAMPLE} characters")
@@ -348,6 +354,7 @@ class _Reader:
                 languages=tuple(raw.languages),
                 roles=tuple(raw.roles),
                 discount=raw.discount,
+                reach=raw.reach or "sentence",
                 kind=kind,
                 pattern=raw.phrase or raw.shape or " ".join(raw.all),
                 gap=max(raw.gap, 0),

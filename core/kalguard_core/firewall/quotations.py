@@ -58,6 +58,11 @@ class Quotations:
         last = self._at(end - 1) if first else 0
         return max(first, last) if last else 0
 
+    def begin(self, place: int) -> int:
+        """Where the quotation begins that a byte stands in; only for one that does (`around`)."""
+        found = self._of_block(place // _BLOCK)
+        return found[bisect_right(found, (place, len(self._data))) - 1][0]
+
     def between(self, start: int, end: int, longest: int = _LONGEST) -> Iterator[tuple[int, int]]:
         """What is quoted of the bytes `start` to `end` (exclusive) and next to them, in order.
 

@@ -39,6 +39,7 @@ WRONG_RULES: dict[str, tuple[dict[str, str | None], str]] = {
     "two patterns": ({"shape": "abc"}, "one of the fields phrase, shape and all"),
     "weight too high": ({"weight": "101"}, "from 1 to 100"),
     "no weight": ({"weight": None}, "weight and discount"),
+    "reach of a rule that finds": ({"reach": "itself"}, "only a rule with a discount has one"),
     "weight and discount": ({"discount": "10"}, "weight and discount"),
     "weight of another type": ({"weight": "much"}, "weight: Expected `int`"),
     "severity": ({"severity": "awful"}, "none of low, medium, high, critical"),

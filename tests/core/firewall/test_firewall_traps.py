@@ -145,7 +145,7 @@ def test_hardly_any_trap_is_blocked(default: PromptFirewall) -> None:
 
 
 def test_few_traps_are_rewritten(default: PromptFirewall) -> None:
-    _require(_scored(default, WRITTEN), SANITIZE, 0.05)
+    _require(_scored(default, WRITTEN), SANITIZE, 0.06)
 
 
 def test_a_tool_may_return_most_traps(default: PromptFirewall) -> None:
