@@ -247,7 +247,8 @@ class _Findings:
                 certain.append(span)
             elif quotation not in heaviest or _weight(heaviest[quotation]) < _weight(span):
                 heaviest[quotation] = span
-        return [*certain, *sorted(heaviest.values(), key=_weight)[-_MENTIONS:]], certain
+        kinds = {span.category: span for span in sorted(heaviest.values(), key=_weight)}  # of each the heaviest
+        return [*certain, *sorted(kinds.values(), key=_weight)[-_MENTIONS:]], certain
 
     def put(self, rule: Rule, place: tuple[int, int, int], weight: int, doubted: tuple[int, int] | None = None) -> None:
         """A finding of a rule at a place. `doubted`: the quotation that it is only mentioned in, if it is."""

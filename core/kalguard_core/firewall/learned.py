@@ -53,7 +53,7 @@ _CODES: Final = frozenset(
     | {"reversed", "words-reversed", "rot13", "caesar", "atbash", "pig-latin"}
 )
 _STEPS: Final = re.compile("[+&]")
-_END_OF_SENTENCE: Final = re.compile(rb"[.!?][ \n]|\n|\xe3\x80\x82")
+_END_OF_SENTENCE: Final = re.compile(rb"[!?\n\r\v\f]|[.][\"'`)\]]{0,4}\s|\xe3\x80\x82")
 
 
 class Talk:
