@@ -53,7 +53,8 @@ _CODES: Final = frozenset(
     | {"reversed", "words-reversed", "rot13", "caesar", "atbash", "pig-latin"}
 )
 _STEPS: Final = re.compile("[+&]")
-_END_OF_SENTENCE: Final = re.compile(rb"[!?\n\r\v\f]|[.][\"'`)\]]{0,4}\s|\xe3\x80\x82")
+# an ideographic full stop is folded to one with nothing behind it
+_END_OF_SENTENCE: Final = re.compile(rb"[!?\n\r\v\f]|[.][\"'`)\]]{0,4}[\sA-Z\x80-\xff]")
 
 
 class Talk:

@@ -277,7 +277,7 @@ def test_talk_about_attacks_excuses_none_in_another_sentence(talk: str, attack: 
         assert _score(text, role=role).risk >= 70
 
 
-@pytest.mark.parametrize("end", [". ", ".\t", '." ', ".) ", "!", "？", "！", "\r", "\x0b", "\u2028", "؟ ", "。"])
+@pytest.mark.parametrize("end", [". ", ".\t", '." ', ".) ", "!", "？", "！", "\r", "\x0b", "\u2028", "؟ ", "。 "])
 def test_a_sentence_ends_in_many_ways(end: str) -> None:
     assert _score(f"Attackers may try this{end}{PLAIN[1]}.").risk >= 70
 
